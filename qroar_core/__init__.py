@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from qroar_core.library.results import Retrieval as Retrieval
     from qroar_core.library.results import RopeSearch as RopeSearch
     from qroar_core.library.results import TieChoice as TieChoice
+    from qroar_core.library.rope import load_rope as load_rope
     from qroar_core.library.search import Search as Search
     from qroar_core.library.transform import Transform as Transform
     from qroar_core.models.loaded import LoadedModel as Model
@@ -61,6 +62,7 @@ _WHERE = {
     **dict.fromkeys(
         ("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison", "RopeSearch"), "library.results"
     ),
+    "load_rope": "library.rope",
     "Search": "library.search",
     "Transform": "library.transform",
     **dict.fromkeys(("Setup", "quantization"), "setup"),
@@ -72,7 +74,7 @@ _WHERE = {
 }
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
-__all__ += ["RopeSearch", "TieChoice", "choose_ties", "search", "ties", "tune_rope"]
+__all__ += ["RopeSearch", "TieChoice", "choose_ties", "load_rope", "search", "ties", "tune_rope"]
 
 
 def __getattr__(name: str) -> Any:

@@ -36,7 +36,7 @@ def rope_search(loaded: LoadedModel, setting: Setting) -> None:
     st.markdown(
         "Every method's own numbers, a factor per pair in LongRoPE's way and how many of the slowest pairs stand still "
         "are searched twice on development text at the context length: in full precision, and under the quantizer. "
-        "Held-out text then judges both choices in both conditions."
+        "Both choices are then compared on held-out text, in both conditions."
     )
     if setting.quant.is_none:
         st.info("Nothing is quantized under this setting: choose a quantizer on the Start page.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +23,15 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.rope_search.result import RopeSearch, RopeTrials
 
 ROPE, TRIALS, RESULT = "rope.json", "rope_trials.json", "tune_rope.json"
+FILES = {ROPE, TRIALS, RESULT}
 
 
 @app.command("tune-rope")
 @takes(MODEL, SETTING, TUNE_ROPE, OUT, intervals=True)
 def tune_rope(options: dict) -> None:
-    """Choose the interpolation in full precision and under the quantizer, and judge both choices both ways."""
+    """Choose the interpolation in full precision and under the quantizer, and compare the choices on held-out text."""
     from qroar_core.interpolations.rope_file import rope_text
     from qroar_core.rope_search import run as stage
-    from qroar_core.rope_search.result import RopeTrials
     from qroar_core.transforms.file import write_atomically
 
     folder, texts, spec = _folder(options), documents(options), rope_search_spec(options)
@@ -39,18 +39,19 @@ def tune_rope(options: dict) -> None:
     loaded = load_model(options)
     setting = setting_of({name: x for name, x in options.items() if name != "trials"}, loaded)  # trials of its own
     spec = replace(spec, heldout_windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
-    try:
-        with tables.progress() as shown, graceful_sigint(shown) as on_step, _about_trials(folder):
-            result = stage.run(loaded, setting, spec, texts, on_step, resume=trials)
-    except Cancelled as stop:
-        if folder and isinstance(stop.partial, RopeTrials) and stop.partial.studies:
-            write_atomically(folder / TRIALS, stop.partial.to_json())
-            tables.note(f"{folder / TRIALS} keeps what was measured; repeat the command to go on")
-        raise
+    with (
+        _kept_trials(folder) as keep,
+        tables.progress() as shown,
+        graceful_sigint(shown) as on_step,
+        _about_trials(folder),
+    ):
+        result = stage.run(loaded, setting, spec, texts, on_step, resume=trials, on_trials=keep)
     result = written(folder, RESULT, result)
     if folder:
         kept = setting.rope if result.kept == "setting" else result.rope
         write_atomically(folder / ROPE, rope_text(kept))
+        for left in _half_written(folder):
+            left.unlink(missing_ok=True)
         (folder / TRIALS).unlink(missing_ok=True)  # last: a search that is killed before goes on with it
     show(result, options["json"])
     if folder and not options["json"]:
@@ -60,10 +61,44 @@ def tune_rope(options: dict) -> None:
 def _folder(options: dict[str, Any]) -> Path | None:
     """--out: a new folder, or one with nothing but what a search that was stopped left there."""
     folder = Path(options["out"]).expanduser() if options.get("out") else None
-    if folder is None or not (folder / TRIALS).is_file() or {p.name for p in folder.iterdir()} - {TRIALS, RESULT, ROPE}:
+    if folder is None or not folder.is_dir():
+        return new_folder(options)
+    whole = {path.name for path in folder.iterdir()} - {path.name for path in _half_written(folder)}
+    if whole and (not (folder / TRIALS).is_file() or whole - FILES):
         return new_folder(options)
     require_writable_folder(folder)
     return folder
+
+
+def _half_written(folder: Path) -> list[Path]:
+    """What a search that was killed while it wrote a file left behind."""
+    from qroar_core.transforms.file import temporary_prefix
+
+    return [path for name in sorted(FILES) for path in folder.glob(f"{temporary_prefix(name)}*")]
+
+
+@contextmanager
+def _kept_trials(folder: Path | None) -> Iterator[Callable[[RopeTrials], None]]:
+    """What writes the trials into --out as they are measured; where the search ends early, say that they are kept."""
+    from qroar_core.rope_search.result import RopeTrials
+    from qroar_core.transforms.file import write_atomically
+
+    kept = False
+
+    def keep(trials: RopeTrials) -> None:
+        nonlocal kept
+        if folder and trials.studies:
+            write_atomically(folder / TRIALS, trials.to_json())
+            kept = True
+
+    try:
+        yield keep
+    except BaseException as stop:  # whatever ends it: a second Ctrl-C, a full disk, logits that are not finite
+        if isinstance(stop, Cancelled) and isinstance(stop.partial, RopeTrials):
+            keep(stop.partial)
+        if folder and kept:
+            tables.note(f"{folder / TRIALS} keeps what was measured; repeat the command to go on")
+        raise
 
 
 def _stopped(folder: Path) -> RopeTrials | None:
@@ -74,10 +109,12 @@ def _stopped(folder: Path) -> RopeTrials | None:
     """
     from qroar_core.rope_search.result import RopeTrials
     from qroar_core.rope_search.resume import require_known
+    from qroar_core.runs.file_kinds import STOPPED_ROPE_SEARCH, other_kind_named
 
     if not (folder / TRIALS).is_file():
         return None
-    trials = RopeTrials.from_file(folder / TRIALS, BadOutput)
+    with other_kind_named(folder / TRIALS, STOPPED_ROPE_SEARCH, BadOutput):
+        trials = RopeTrials.from_file(folder / TRIALS, BadOutput)
     with _about_trials(folder):
         require_known(trials)
     return trials

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qroar_core.cli.early import about, scales_file
 from qroar_core.cli.parse import AUTO, longrope_file
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.rope_file import is_rope_file, of_rope_file, rope_from_file
+from qroar_core.interpolations.rope_file import is_rope_file, of_rope_file
 from qroar_core.interpolations.tie import Tie, parse_ties, ties_text
 from qroar_core.specs import RopeSpec
 
@@ -81,7 +81,9 @@ def _rope_of_file(path: str, options: dict[str, Any]) -> RopeSpec:
     Raises:
         BadSpec: the file, or an option that says something else.
     """
-    spec, factor, tie = rope_from_file(path), options.get("factor"), options.get("tie")
+    from qroar_core.runs.file_kinds import interpolation_of
+
+    spec, factor, tie = interpolation_of(path), options.get("factor"), options.get("tie")
     if factor is not None and factor != spec.factor:
         raise BadSpec(f"{path} has factor {spec.factor:g}, not {factor:g}", where="--factor", do="leave it out")
     if options.get("longrope_factors"):

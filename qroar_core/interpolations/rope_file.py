@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -66,24 +66,37 @@ def rope_from_file(path: Path | str) -> RopeSpec:
     if missing:
         raise BadSpec(f"it has no {missing[0]}", where=where, do=f"give {EXAMPLE}")
     try:
+        spec = rope_of_json(content)
+    except BadSpec as problem:
+        raise BadSpec(problem.what, where=where, do=problem.do) from problem
+    foreign = [name for name in content if name not in _fields_of(spec.method)]
+    if foreign:
+        raise BadSpec(f"{spec.method} takes no {foreign[0]}", where=where, do="leave it out")
+    return spec
+
+
+def rope_of_json(content: Mapping[str, Any]) -> RopeSpec:
+    """The interpolation of a JSON object with the fields of a spec: a number in it is a number, no text and no `true`.
+
+    Raises:
+        BadSpec: values that an interpolation cannot take.
+    """
+    try:
         for group in content["tie"] if isinstance(content.get("tie"), list) else ():
             tie_of_block(group)
     except BadSpec as problem:
-        raise BadSpec(f"tie: {problem.what}", where=where, do=problem.do or CORRECT) from problem
+        raise BadSpec(f"tie: {problem.what}", do=problem.do or CORRECT) from problem
     try:
         spec = SPEC.validate_json(json.dumps(content), strict=True)
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
         own, at = first.get("ctx", {}).get("error"), ".".join(str(part) for part in first["loc"])
         what, do = (own.what, own.do) if isinstance(own, BadSpec) else (first["msg"], "")
-        raise BadSpec(f"{at}: {what}" if at else what, where=where, do=do or CORRECT) from problem
-    foreign = [name for name in content if name not in _fields_of(spec.method)]
-    if foreign:
-        raise BadSpec(f"{spec.method} takes no {foreign[0]}", where=where, do="leave it out")
+        raise BadSpec(f"{at}: {what}" if at else what, do=do or CORRECT) from problem
     for name in ("long_factor", "short_factor"):
         wrong = next((n for n in getattr(spec, name) or () if not 0 < n < math.inf), None)
         if wrong is not None:
-            raise BadSpec(f"{name}: {wrong:g} is no factor of a pair", where=where, do="give numbers above 0")
+            raise BadSpec(f"{name}: {wrong:g} is no factor of a pair", do="give numbers above 0")
     return spec
 
 

@@ -19,6 +19,7 @@ from qroar_core.remedies import run as remedies_stage
 from qroar_core.retrieval import run as retrieve_stage
 from qroar_core.rope_search import run as rope_stage
 from qroar_core.rope_search.result import RopeTrials
+from qroar_core.runs.file_kinds import STOPPED_ROPE_SEARCH, other_kind_named
 from qroar_core.setup import Setup
 from qroar_core.specs import (
     ComparisonSpec,
@@ -168,7 +169,7 @@ def tune_rope(
     resume: RopeTrials | str | Path | None = None,
     on_step: OnStep = no_progress,
 ) -> RopeSearch:
-    """Choose the interpolation in full precision and on the quantized model, and judge both choices both ways.
+    """Choose the interpolation in full precision and on the quantized model, and compare the choices on held-out text.
 
     Go on with what is worth keeping: `dataclasses.replace(setup, rope=found.rope)`.
 
@@ -197,9 +198,14 @@ def tune_rope(
         seed=setup.seed,
         fewer=windows is None,
     )
-    stopped = RopeTrials.from_file(Path(resume).expanduser(), BadOutput) if isinstance(resume, str | Path) else resume
+    stopped = _stopped(Path(resume).expanduser()) if isinstance(resume, str | Path) else resume
     if stopped is not None:
         of_kind(
             "resume", stopped, RopeTrials, "trials of a search", "give a Cancelled's partial, or a rope_trials.json"
         )
     return RopeSearch.of(rope_stage.run(model, setting, asked, setup.texts(), on_step, stopped).as_written())
+
+
+def _stopped(path: Path) -> RopeTrials:
+    with other_kind_named(path, STOPPED_ROPE_SEARCH, BadOutput):
+        return RopeTrials.from_file(path, BadOutput)

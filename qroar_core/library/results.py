@@ -214,8 +214,8 @@ class RopeSearch(rope_search.RopeSearch, Shown):
         chosen: the setting's own interpolation and both choices: `spec`, `inv_freq` (rad/token), `attention_factor`.
         judged: one entry a choice and condition: `nll` (nats a token) and `gain` over the setting's own (nats a token,
             with the ends of its interval), and `short_nll` and `short_cost` at short context (nats a token).
-        worth: what choosing under the quantizer wins there over choosing in full precision, nats a token, from `low` to
-            `high`; `worth_by_document` with documents as its unit.
+        worth: what choosing under the quantizer gains there over choosing in full precision, nats a token, from `low`
+            to `high`; `worth_by_document` with documents as its unit.
         studies: every interpolation that was tried, in full precision and under the quantizer.
         kept: `quantizer` where that choice is better than the setting's own under the quantizer, else `setting`.
         absent: methods that were not searched, and why.

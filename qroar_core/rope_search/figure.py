@@ -11,7 +11,7 @@ from qroar_core.figures.picture import BLUE, COLOURS, GREEN, GREY, ORANGE, Pictu
 from qroar_core.interpolations.registry import label_of, stretching
 from qroar_core.number_of import number_of
 from qroar_core.result import exp
-from qroar_core.rope_search.findings import NONE
+from qroar_core.rope_search.findings import DECIDED, NONE
 from qroar_core.rope_search.result import CHOICES, Choice, RopeSearch, RopeStudy
 from qroar_core.specs.labels import capital, rope_words
 
@@ -117,15 +117,16 @@ def gains(result: RopeSearch) -> Picture:
             hovertemplate="%{x}, measured " + CONDITIONS[quantized] + ": %{y:.4f} nats<extra></extra>",
         )
     framed(figure, "", "gain over the setting's own interpolation, nats per token")
-    worth = result.worth
+    worth, same = result.worth, result.interpolation("quantizer").spec == result.interpolation("setting").spec
     found = f"is worth {worth.mean:+.4f} nats there" if worth.excludes_zero else f"makes {NONE} there"
     return Picture(
         f"Choosing the interpolation under the quantizer {found}",
         figure,
         table,
         "A bar above 0 means a lower NLL than under the setting's own interpolation in the same condition; whiskers "
-        f"are {result.confidence:.0%} intervals, paired over windows. What decides is the difference of the two bars "
-        "under the quantizer, whose own interval stands in the verdict.",
+        f"are {result.confidence:.0%} intervals, paired over windows. What choosing under the quantizer is "
+        f"worth is the difference of the two bars there, whose own interval stands in the verdict."
+        f"{'' if same else f' {DECIDED}'}",
         f"On {result.measured_on}.",
     )
 

@@ -12,6 +12,10 @@ from qroar_core.statistics.intervals import Interval, clustered_interval, mean_i
 
 Means = Mapping[tuple[Choice, bool], Sequence[float]]  # choice and condition -> mean NLL of each window, nats
 NONE = "no significant difference"
+DECIDED = (
+    "Held-out text decided whether the interpolation found takes the place of the setting's own, so its gain is not "
+    "verified on text that had no part in that decision."
+)
 
 
 def judged(long: Means, short: Means, confidence: float) -> list[JudgedRope]:
@@ -38,7 +42,7 @@ def judged(long: Means, short: Means, confidence: float) -> list[JudgedRope]:
 
 
 def worth(long: Means, quantized: bool, confidence: float) -> Estimate:
-    """What the choice made in a condition wins there over the choice made in the other, nats per token."""
+    """What the choice made in a condition gains there over the choice made in the other, nats per token."""
     here, there = _here_and_there(quantized)
     return estimate(paired_interval(long[there, quantized], long[here, quantized], confidence))
 
@@ -90,7 +94,7 @@ def sentences(
             continue
         under, full = by[choice, True], by[choice, False]
         out.append(
-            f"Over the setting's own interpolation the choice made {made} wins {_words(under.gain)} under the "
+            f"Over the setting's own interpolation the choice made {made} gains {_words(under.gain)} under the "
             f"quantizer and {_words(full.gain)} in full precision at {length:,} tokens; at {short:,} tokens NLL "
             f"changes by {_words(under.short_cost)} and {_words(full.short_cost)}."
         )
@@ -98,6 +102,8 @@ def sentences(
         out.append(
             "Held-out text shows no significant gain of the choice under the quantizer: the setting's own is kept."
         )
+    if chosen["quantizer"] != chosen["setting"]:
+        out.append(DECIDED)
     if length <= native:
         out.append(
             f"{length:,} tokens lie within the native window of {native:,}: nothing has to be stretched at this length."
@@ -119,7 +125,7 @@ def _verdict(chosen: Mapping[Choice, RopeSpec], won: Estimate) -> str:
 
 def _words(found: Estimate | None) -> str:
     assert found is not None  # only the setting's own row has none
-    return measured(found)
+    return f"{measured(found)}{'' if found.excludes_zero else f' ({NONE})'}"
 
 
 def measured(found: Estimate) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator, Strict
 
 from qroar_core.axes import ANY, Sizes, axes
+from qroar_core.errors import BadSpec
 from qroar_core.evidence.controls.result import Estimate
+from qroar_core.interpolations.rope_file import rope_of_json
 from qroar_core.interpolations.spec import RopeSpec, rope_of_block
 from qroar_core.result import Result, Unbounded
 from qroar_core.scale_search.gain import targets_of
@@ -22,12 +25,27 @@ CHOICES: tuple[Choice, ...] = get_args(Choice)
 def _understood(block: dict[str, Any]) -> dict[str, Any]:
     try:
         rope_of_block(block)
+        rope_of_json(block)
     except TypeError as error:
         raise ValueError(f"no interpolation ({error})") from error
+    except BadSpec as error:
+        raise ValueError(error.what) from error
     return block
 
 
+def _infinity(value: object) -> object:
+    return math.inf if value == "Infinity" else value
+
+
+def _possible(nll: float) -> float:
+    if math.isnan(nll) or nll == -math.inf:
+        raise ValueError(f"{nll} is no NLL")
+    return nll
+
+
 RopeBlock = Annotated[dict[str, Any], AfterValidator(_understood)]  # of a RopeSpec, as every file has it
+StrictNumber = Annotated[float, Strict()]  # no text, no true or false
+NLL = Annotated[Unbounded, Strict(), BeforeValidator(_infinity), AfterValidator(_possible)]
 
 
 class TriedRope(Result):
@@ -39,7 +57,7 @@ class TriedRope(Result):
 
     rope: RopeBlock
     how: How
-    nll: Unbounded  # mean of the development windows, nats per token; infinite: it left the number format
+    nll: NLL  # mean of the development windows, nats per token; infinite: it left the number format
 
     @property
     def spec(self) -> RopeSpec:
@@ -65,7 +83,7 @@ class HeldOutNLL(Result):
     rope: RopeBlock
     quantized: bool
     short: bool
-    nll: Annotated[list[float], axes(ANY)]  # of every window, nats per token
+    nll: Annotated[list[StrictNumber], axes(ANY)]  # of every window, nats per token
 
     @property
     def spec(self) -> RopeSpec:
@@ -83,7 +101,7 @@ class RopeTrials(Result):
     studies: Annotated[list[RopeStudy], axes(ANY)]
     heldout: Annotated[list[HeldOutNLL], axes(ANY)] = []
     measured_under: dict[str, str] = {}
-    seconds: float = 0.0
+    seconds: StrictNumber = 0.0
 
     def to_json(self) -> str:
         """The file's text with every digit: a search that goes on proposes what it would have proposed."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import optuna
 
 from qroar_core.errors import BadOutput
+from qroar_core.interpolations.spec import RopeSpec
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Windows
-from qroar_core.rope_search.result import RopeTrials
+from qroar_core.rope_search.result import HeldOutNLL, RopeStudy, RopeTrials, TriedRope
 from qroar_core.rope_search.space import RopeSpace
 from qroar_core.setting import Setting
 from qroar_core.specs.written import written
@@ -31,8 +32,8 @@ def measured_under(
     """
     quantizer = {name: part for name, part in written(setting.quant).items() if name != "name"}
     deciding: dict[str, Any] = {
+        "dtype": str(loaded.dtype),  # first: weights of another dtype have another checksum too
         "model": loaded.checksum,
-        "dtype": str(loaded.dtype),
         "interpolation": written(setting.rope),
         "quantizer": quantizer,
         **{f"length of {name} windows": windows.ids.shape[1] for name, windows in read.items()},
@@ -70,6 +71,39 @@ def require_known(trials: RopeTrials) -> None:
             where="resume",
             do="start anew",
         )
+
+
+def everything_measured(
+    tried: Mapping[bool, Sequence[TriedRope]],
+    held: Mapping[tuple[RopeSpec, bool, bool], list[float]],
+    before: RopeTrials | None,
+    under: dict[str, str],
+    seconds: float,
+) -> RopeTrials:
+    """Everything measured by now, and what an earlier search measured that this one has not come to yet.
+
+    Args:
+        tried: by condition. held: NLL of held-out windows by interpolation, condition, and whether they are short.
+        before: what the earlier search left. under: what all of it is measured under.
+    """
+    merged = {quantized: list(trials) for quantized, trials in tried.items()}
+    for study in before.studies if before else ():
+        here = {one.spec for one in merged[study.quantized]}
+        merged[study.quantized] += [one for one in study.trials if one.spec not in here]
+    return RopeTrials(
+        studies=studies_of(merged),
+        heldout=[
+            HeldOutNLL(rope=written(rope), quantized=quantized, short=short, nll=nll)
+            for (rope, quantized, short), nll in held.items()
+        ],
+        measured_under=under,
+        seconds=seconds,
+    )
+
+
+def studies_of(tried: Mapping[bool, Sequence[TriedRope]]) -> list[RopeStudy]:
+    """One study for each condition in which something was tried."""
+    return [RopeStudy(quantized=quantized, trials=list(trials)) for quantized, trials in tried.items() if trials]
 
 
 def _checksum(value: Any) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -32,14 +32,13 @@ from qroar_core.rope_search.result import (
     CHOICES,
     Choice,
     ChosenRope,
-    HeldOutNLL,
     How,
     RopeSearch,
     RopeStudy,
     RopeTrials,
     TriedRope,
 )
-from qroar_core.rope_search.resume import measured_under, require_same
+from qroar_core.rope_search.resume import everything_measured, measured_under, require_same, studies_of
 from qroar_core.rope_search.space import Candidate, RopeSpace
 from qroar_core.rope_search.study import Proposals
 from qroar_core.scale_search.guard import WindowScorer
@@ -47,6 +46,7 @@ from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSearchSpec
 from qroar_core.specs.written import written
 
+OnTrials = Callable[[RopeTrials], None]  # takes everything measured by now
 JUDGED = 2 * len(CHOICES)  # passes over held-out text at a length, at most: every choice in both conditions
 
 
@@ -57,6 +57,7 @@ def run(
     texts: Texts,
     on_step: OnStep = no_progress,
     resume: RopeTrials | None = None,
+    on_trials: OnTrials | None = None,
 ) -> RopeSearch:
     """Search in both conditions, then judge both choices on held-out text.
 
@@ -66,6 +67,7 @@ def run(
         texts: documents of "development" and "heldout".
         resume: the `partial` of a search that was stopped. What it measured is not measured again, and what comes out
             is what it would have found.
+        on_trials: called after every pass over text with everything measured by then, to be kept against a sudden end.
     Raises:
         BadSpec: nothing is quantized, or an interpolation that stretches nothing. BadText: too little text.
         BadOutput: `resume` was measured under another model, setting or text.
@@ -78,7 +80,7 @@ def run(
             do="quantize something, for example by --k int4",
         )
     with loaded.lock, substituted_weights(loaded, {}):  # without scales that a person applied
-        return _RopeSearch(loaded, setting, spec, texts, on_step, resume).result()
+        return _RopeSearch(loaded, setting, spec, texts, on_step, resume, on_trials).result()
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +93,7 @@ class _RopeSearch:
     texts: Texts
     on_step: OnStep
     resume: RopeTrials | None = None
+    on_trials: OnTrials | None = None
     space: RopeSpace = field(init=False)
     length: int = field(init=False)
     development: Windows = field(init=False)
@@ -141,7 +144,7 @@ class _RopeSearch:
                 self._study(quantized)
             for quantized in (False, True):
                 self._exchange(quantized)
-            studies = self._studies()
+            studies = studies_of(self.tried)
             full, under = (study.best.spec for study in studies)
             chosen: dict[Choice, RopeSpec] = {"setting": self.setting.rope, "full precision": full, "quantizer": under}
             long, short = (self._judge(chosen, short) for short in (False, True))
@@ -150,24 +153,14 @@ class _RopeSearch:
         self.on_step(Step("rope", 1, 1, "done"))
         return self._judged(studies, chosen, long, short, time.perf_counter() - self.began)
 
-    def _trials(self) -> RopeTrials:
-        """Everything measured by now, and what an earlier search measured that this one has not come to yet."""
-        tried = {quantized: list(trials) for quantized, trials in self.tried.items()}
-        for study in self.resume.studies if self.resume else ():
-            here = {one.spec for one in tried[study.quantized]}
-            tried[study.quantized] += [one for one in study.trials if one.spec not in here]
-        return RopeTrials(
-            studies=[RopeStudy(quantized=quantized, trials=trials) for quantized, trials in tried.items() if trials],
-            heldout=[
-                HeldOutNLL(rope=written(rope), quantized=quantized, short=short, nll=nll)
-                for (rope, quantized, short), nll in self.held.items()
-            ],
-            measured_under=self.under,
-            seconds=time.perf_counter() - self.began,
-        )
+    def _keep(self) -> None:
+        if self.on_trials is not None:
+            self.on_trials(self._trials())
 
-    def _studies(self) -> list[RopeStudy]:
-        return [RopeStudy(quantized=quantized, trials=trials) for quantized, trials in self.tried.items() if trials]
+    def _trials(self) -> RopeTrials:
+        return everything_measured(
+            self.tried, self.held, self.resume, self.under, seconds=time.perf_counter() - self.began
+        )
 
     def _study(self, quantized: bool) -> None:
         """What is known, then what Optuna proposes, in one condition."""
@@ -196,7 +189,7 @@ class _RopeSearch:
         count = f"{len(self.tried[quantized]) + 1} of at most {self._most}"
         what = f"{'under the quantizer' if quantized else 'in full precision'}, {count}: {rope.method}"
         key = self._key(rope, quantized)
-        if key in self.seen:
+        if known := key in self.seen:
             self.done += 1
         else:
             try:
@@ -205,6 +198,8 @@ class _RopeSearch:
             except NonFinite:
                 self.seen[key] = math.inf
         self.tried[quantized].append(TriedRope(rope=written(rope), how=how, nll=self.seen[key]))
+        if not known:
+            self._keep()
         return self.seen[key]
 
     def _key(self, rope: RopeSpec, quantized: bool) -> tuple[bool, bytes]:
@@ -224,6 +219,7 @@ class _RopeSearch:
                 else:
                     what = f"held-out text at {read.ids.shape[1]} tokens: {rope.method}"
                     self.held[rope, quantized, short] = self._nll(rope, quantized, read, what)
+                    self._keep()
                 out[choice, quantized] = self.held[rope, quantized, short]
         return out
 

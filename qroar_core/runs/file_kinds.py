@@ -8,11 +8,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.errors import QRoarError
+from qroar_core.errors import BadSpec, QRoarError
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.evidence.controls.result import Controls
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.evidence.replication.result import Replication
+from qroar_core.interpolations.rope_file import rope_from_file
 from qroar_core.interpolations.spec import RopeSpec
 from qroar_core.plain_file import NotPlain, read_json
 from qroar_core.remedies.result import Comparison
@@ -25,6 +26,7 @@ from qroar_core.scale_search.result_ties import TieChoice
 from qroar_core.transforms.result import ScalesFile
 
 ALIKE = 0.75  # share of a kind's keys that a file must have, and share of its keys that the kind must know
+STOPPED_ROPE_SEARCH, INTERPOLATION = "what a stopped search of interpolations left", "an interpolation"
 PAGE = "open its run in the dashboard (qroar dashboard)"
 
 
@@ -49,8 +51,16 @@ KINDS = (
     _of("a retrieval test", "open it with qroar.Retrieval.load", Retrieval),
     _of("a comparison of remedies", "open it with qroar.Comparison.load", Comparison),
     _of("a choice of tied pairs", "open it with qroar.TieChoice.load", TieChoice),
-    _of("a search of interpolations", "open it with qroar.RopeSearch.load", RopeSearch),
-    _of("what a stopped search of interpolations left", "give it as qroar.tune_rope(resume=...)", RopeTrials),
+    _of(
+        "a search of interpolations",
+        "give the rope.json beside it to a command as `--rope`, or open it with qroar.RopeSearch.load",
+        RopeSearch,
+    ),
+    _of(
+        STOPPED_ROPE_SEARCH,
+        "repeat its `tune-rope` command with the same --out, or give it as qroar.tune_rope(resume=...)",
+        RopeTrials,
+    ),
     _of("a file of scales", "open it with qroar.Transform.load, or give it to a command as `--scales`", ScalesFile),
     _of("the report of a search of scales", "open its folder with qroar.Search.load", SearchReport),
     _of("the manifest of a run", "name its folder to `qroar run --out`, or open the other files in it", Manifest),
@@ -58,8 +68,8 @@ KINDS = (
     _of("a file of tested claims", PAGE, Replication),
     _of("a file of what single bands cost", PAGE, Prediction),
     FileKind(
-        "an interpolation",
-        "give it to a command as `--rope`",
+        INTERPOLATION,
+        "read it with qroar.load_rope, or give it to a command as `--rope`",
         frozenset({"method", "factor"}),
         frozenset(field.name for field in fields(RopeSpec)),
     ),
@@ -96,3 +106,18 @@ def other_kind_named(path: Path, wanted: str, error: type[QRoarError]) -> Iterat
         if found is None or found.words == wanted:
             raise
         raise error(f"is {found.words}, not {wanted}", where=str(path), do=found.do) from problem
+
+
+def interpolation_of(path: Path | str) -> RopeSpec:
+    """The interpolation of a file, as `rope_from_file` reads it.
+
+    Raises:
+        BadSpec: what is wrong with it; a file of another kind is named, with what opens it.
+    """
+    try:
+        return rope_from_file(path)
+    except BadSpec as problem:
+        found = kind_of_file(Path(path).expanduser())
+        if found is None or found.words == INTERPOLATION:
+            raise
+        raise BadSpec(f"is {found.words}, not {INTERPOLATION}", where=problem.where, do=found.do) from problem

@@ -1,7 +1,11 @@
 """`tune-rope`: what it prints and writes, what another command makes of rope.json, and what it refuses."""
 
+import errno
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -12,7 +16,10 @@ from qroar_core.interpolations.rope_file import rope_from_file
 from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.rope_search import run as stage
 from qroar_core.rope_search.result import RopeStudy, RopeTrials, TriedRope
+from qroar_core.transforms import file
 from tests.cli.command import printed, read, refused, stopping
+from tests.helpers import planted
+from tests.helpers.planted_rope_search import rope_search
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +52,16 @@ def test_other_commands_take_such_a_file_as_their_interpolation(tmp_path, capfd)
     block = read(out, "config.json")["rope_parameters"]
     assert (block["rope_type"], block["factor"]) == ("linear", 1.5)
     assert "linear x1.5" in (out / "README.md").read_text()
+    for content, words in (
+        (rope_search(), "a search of interpolations, not an interpolation; give the rope.json beside it"),
+        (planted.scales(), "a file of scales, not an interpolation; "),
+    ):
+        (tmp_path / "other.json").write_text(content.to_json())
+        line = refused(capfd, "diagnose", "demo", "--rope", tmp_path / "other.json")
+        assert line.startswith(f"--rope {tmp_path / 'other.json'}: is {words}")
+    (tmp_path / "other.json").write_text(planted.diagnosis().to_json() + " " * 2**20)  # more than an interpolation has
+    line = refused(capfd, "diagnose", "demo", "--rope", tmp_path / "other.json")
+    assert "is a diagnosis, not an interpolation; open it with qroar.Diagnosis.load" in line
     line = refused(capfd, "diagnose", "demo", "--rope", tmp_path / "mine.json", "--factor", "2")
     assert line.startswith("--factor: ")
 
@@ -100,9 +117,80 @@ def test_the_same_command_goes_on_after_ctrl_c(folder, interrupted, tmp_path):
     assert one == other
 
 
+KILLED = """
+import os, signal, sys
+from qroar_core.__main__ import main
+from qroar_core.rope_search import run as stage
+
+real, begun, last, read = stage.WindowScorer.nll, [], int(sys.argv[1]), sys.argv[2]
+
+def counted(scorer, ids, scales, what):
+    if len(begun) == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    begun.append(what)
+    with open(read, "a") as file:
+        print(scorer.quant.is_none, scorer.rope, ids.sum().item(), ids.shape[1], file=file)
+    return real(scorer, ids, scales, what)
+
+stage.WindowScorer.nll = counted
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def test_the_same_command_goes_on_after_it_was_killed(folder, tmp_path):
+    """Twice killed with no chance to write anything, once while it wrote a file."""
+    path, passes = tmp_path / "D", tmp_path / "passes.txt"
+    for last, code in ((9, -signal.SIGKILL), (8, -signal.SIGKILL), (-1, 0)):
+        command = [sys.executable, "-c", KILLED, str(last), str(passes), "tune-rope", "demo", *ROPE, *SMALL]
+        assert subprocess.run([*command, "--out", str(path)], check=False).returncode == code
+        if code:
+            trials = RopeTrials.from_file(path / "rope_trials.json")
+            measured = sum(len(study.trials) for study in trials.studies) + len(trials.heldout)
+            assert measured == len(passes.read_text().splitlines())
+            (path / ".rope_trials.json-x1y2").write_text("{")  # what a kill within write_atomically leaves
+    assert sorted(file.name for file in path.iterdir()) == ["rope.json", "tune_rope.json"]
+    lines = passes.read_text().splitlines()
+    assert len(lines) == len(set(lines))
+    assert (path / "rope.json").read_bytes() == (folder / "rope.json").read_bytes()
+    one, other = (read(at, "tune_rope.json") for at in (path, folder))
+    del one["seconds"], other["seconds"]
+    assert one == other
+
+
+def test_a_search_that_fails_says_what_it_kept(tmp_path, monkeypatch, capfd):
+    path, real, begun = tmp_path / "D", stage.WindowScorer.nll, []
+
+    def full(scorer, ids, scales, what):
+        begun.append(what)
+        if len(begun) == 4:
+            monkeypatch.setattr(file.os, "fsync", no_room)
+        return real(scorer, ids, scales, what)
+
+    def no_room(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stage.WindowScorer, "nll", full)
+    assert main(["tune-rope", "demo", *ROPE, *SMALL, "--out", str(path)]) == 2
+    said = capfd.readouterr().err
+    assert f"{path / 'rope_trials.json'}: No space left on device; free some room" in said
+    assert "rope_trials.json keeps what was measured; repeat the command to go on" in said
+    assert [one.name for one in path.iterdir()] == ["rope_trials.json"]
+    (study,) = RopeTrials.from_file(path / "rope_trials.json").studies
+    assert len(study.trials) == 3
+
+
+def test_a_folder_with_half_a_file_alone_is_a_new_one(tmp_path, capfd):
+    (tmp_path / ".rope_trials.json-x1y2").write_text("{")
+    line = refused(capfd, "tune-rope", "no/such/model", *ROPE, "--out", tmp_path)
+    assert "already exists" not in line
+    (tmp_path / ".other").write_text("mine")
+    assert "already exists" in refused(capfd, "tune-rope", "no/such/model", *ROPE, "--out", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("more", "what"),
     [
+        (("--dtype", "bfloat16"), "dtype"),
         (("--k", "int3"), "quantizer"),
         (("--length", "56"), "length of development windows"),
         (("--text", "technical"), "text of development windows"),
@@ -123,7 +211,14 @@ def test_trials_that_cannot_be_gone_on_with_are_refused_before_the_model_is_read
     path = tmp_path / "rope_trials.json"
     older = read(interrupted, "rope_trials.json")
     del older["measured_under"]
-    for text, words in ((json.dumps(older), "of an older version"), ("{", "not JSON")):
+    trial = older["studies"][0]["trials"][0]
+    wrong = older | {"studies": [{"quantized": False, "trials": [trial | {"nll": float("nan")}]}]}
+    for text, words in (
+        (json.dumps(older), "of an older version"),
+        ("{", "not JSON"),
+        (json.dumps(wrong), "studies.0.trials.0.nll: nan is no NLL"),
+        (rope_search().to_json(), "is a search of interpolations, not what a stopped search of interpolations left"),
+    ):
         path.write_text(text)
         line = refused(capfd, "tune-rope", "no such model", *ROPE, "--out", tmp_path)
         assert line.startswith(f"{path}: ")

@@ -19,10 +19,12 @@ def test_a_worth_whose_interval_excludes_zero_is_the_verdict():
         f"[{found.worth.low:+.4f}, {found.worth.high:+.4f}]."
     )
     assert found.worth.above_zero
-    assert "wins +0.1500 nats" in found.sentences[1]
+    assert "gains +0.1500 nats" in found.sentences[1]
     assert "at 256 tokens NLL changes by -0.1500 nats" in found.sentences[1]
-    assert "wins +0.1000 nats" in found.sentences[2]
+    assert "gains +0.1000 nats" in found.sentences[2]
     assert found.rope == UNDER
+    assert found.sentences[3] == findings.DECIDED
+    assert findings.DECIDED in gains(found).how_to_read
     assert gains(found).title == "Choosing the interpolation under the quantizer is worth +0.0500 nats there"
 
 
@@ -38,6 +40,10 @@ def test_a_choice_that_loses_on_held_out_text_is_not_kept():
     assert found.kept == "setting"
     assert found.rope == SETTING
     assert any("the setting's own is kept" in sentence for sentence in found.sentences)
+    assert findings.DECIDED in found.sentences
+    assert "no significant difference" not in found.sentences[1]
+    same = rope_search(won=-0.1).sentences[1]  # 0.1 less than the 0.1 of the other choice: nothing
+    assert "0.0050] (no significant difference) under the quantizer and +0.0600 nats [+0.0600, +0.0600] in" in same
 
 
 def test_equal_choices_are_said_to_be_one():
@@ -45,12 +51,13 @@ def test_equal_choices_are_said_to_be_one():
     chosen = {"setting": SETTING, "full precision": FULL, "quantizer": FULL}
     said = findings.sentences(chosen, rope_search().judged, won, None, (1024, 256, 256), 3)
     assert said[0].startswith("Quantization does not change the choice: NTK-aware (static) ×5 is chosen in both")
-    assert sum("wins" in sentence for sentence in said) == 1
-    assert any("the choice made in both conditions wins" in sentence for sentence in said)
+    assert sum("gains" in sentence for sentence in said) == 1
+    assert any("the choice made in both conditions gains" in sentence for sentence in said)
     own = dict.fromkeys(chosen, SETTING)
     said = findings.sentences(own, rope_search().judged, won, None, (128, 64, 256), 3)
     assert "The choice made in both conditions is the setting's own interpolation." in said
     assert said[-1].startswith("128 tokens lie within the native window of 256")
+    assert findings.DECIDED not in said  # the setting's own was found: nothing was left to decide
     near = {"setting": SETTING, "full precision": FULL, "quantizer": RopeSpec("ntk", 5.5)}
     said = findings.sentences(near, rope_search().judged, won, won, (1024, 256, 256), 3)
     assert "other numbers of the same method" in said[0]

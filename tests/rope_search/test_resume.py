@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,8 +12,9 @@ import torch
 import qroar_core as qroar
 from qroar_core.errors import BadOutput, BadSpec, Cancelled
 from qroar_core.rope_search import run as stage
-from qroar_core.rope_search.result import RopeTrials
+from qroar_core.rope_search.result import HeldOutNLL, RopeTrials
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
+from tests.helpers.planted_rope_search import rope_search
 from tests.rope_search.test_run import LENGTH, SPEC, setting
 from tests.scale_search.searching import TEXTS, document
 
@@ -67,6 +70,31 @@ def test_stopped_anywhere_it_ends_as_if_never_stopped_and_measures_nothing_twice
         passes.clear()
         trials = stopped_after(at, model, passes, tmp_path)
         assert exact(stage.run(model, setting(), LONGER, TEXTS, resume=trials)) == exact(whole), at
+        assert passes == order, at
+
+
+@pytest.mark.parametrize("how", [RuntimeError, KeyboardInterrupt])
+def test_what_is_kept_after_every_pass_outlives_any_end(how, model, passes, tmp_path):
+    """What lies on disk when a process is killed: nothing is told to the search at its end."""
+    file = tmp_path / "rope_trials.json"
+    whole = stage.run(model, setting(), LONGER, TEXTS)
+    order = list(passes)
+    held = 1 + next(i for i, one in enumerate(order) if one[2][0] == 3)
+    for at in (2, 15, held, held + 3):
+        passes.clear()
+
+        def on_step(step, at=at):
+            if len(passes) == at:  # within this pass
+                raise how
+
+        with pytest.raises(how):
+            stage.run(
+                model, setting(), LONGER, TEXTS, on_step, on_trials=lambda found: file.write_text(found.to_json())
+            )
+        kept = RopeTrials.from_file(file)
+        assert sum(len(study.trials) for study in kept.studies) + len(kept.heldout) == at - 1
+        passes.pop()
+        assert exact(stage.run(model, setting(), LONGER, TEXTS, resume=kept)) == exact(whole), at
         assert passes == order, at
 
 
@@ -131,9 +159,10 @@ def test_another_model_another_space_or_no_note_is_refused(model, trials, monkey
             stage.run(loaded, setting(), SPEC, TEXTS, lambda step: pytest.fail("a step was made"), resume=with_trials)
 
     refused(replace(model, checksum="another"), trials, "another model; give the same")
+    refused(replace(model, checksum="another", dtype=torch.bfloat16), trials, "another dtype; give the same")
     refused(model, trials.model_copy(update={"measured_under": {}}), "of an older version")
     short = trials.model_copy(
-        update={"heldout": [stage.HeldOutNLL(rope={"method": "linear"}, quantized=True, short=False, nll=[1.0])]}
+        update={"heldout": [HeldOutNLL(rope={"method": "linear"}, quantized=True, short=False, nll=[1.0])]}
     )
     refused(model, short, "lack held-out windows")
     monkeypatch.setattr("qroar_core.rope_search.space.STILL_SHARE", 2)
@@ -159,3 +188,58 @@ def test_the_library_takes_what_a_cancelled_search_left_and_its_file(model, tmp_
         qroar.tune_rope(model, setup, spec=spec, resume=3)
     with pytest.raises(BadOutput, match=r"gone\.json: cannot be read"):
         qroar.tune_rope(model, setup, spec=spec, resume=tmp_path / "gone.json")
+
+    search = tmp_path / "tune_rope.json"
+    search.write_text(rope_search().to_json())
+    with pytest.raises(BadOutput, match="is a search of interpolations, not what a stopped search of interpolations"):
+        qroar.tune_rope(model, setup, spec=spec, resume=search)
+
+
+TRIED = {"rope": {"method": "longrope", "factor": 4.0, "long_factor": [1.0, 2.0]}, "how": "proposed", "nll": 2.0}
+HELD = {"rope": TRIED["rope"], "quantized": True, "short": False, "nll": [2.0, 3.0]}
+
+
+def rope(**fields):
+    return {"rope": TRIED["rope"] | fields}
+
+
+@pytest.mark.parametrize(
+    ("tried", "held", "words"),
+    [
+        ({"nll": math.nan}, {}, "studies.0.trials.0.nll: nan is no NLL"),
+        ({"nll": "NaN"}, {}, "studies.0.trials.0.nll: Input should be a valid number"),
+        ({"nll": -math.inf}, {}, "studies.0.trials.0.nll: -inf is no NLL"),
+        ({"nll": "-Infinity"}, {}, "studies.0.trials.0.nll: Input should be a valid number"),
+        ({"nll": True}, {}, "studies.0.trials.0.nll: Input should be a valid number"),
+        ({"nll": "2.0"}, {}, "studies.0.trials.0.nll: Input should be a valid number"),
+        (rope(long_factor="abc"), {}, "studies.0.trials.0.rope: long_factor: Input should be a valid "),
+        (rope(long_factor=[1.0, math.nan]), {}, "studies.0.trials.0.rope: long_factor: nan is no factor of a pair"),
+        (rope(long_factor=[1.0, True]), {}, "studies.0.trials.0.rope: long_factor.1: Input should be a valid number"),
+        (rope(factor=True), {}, "studies.0.trials.0.rope: factor must be a number, got True"),
+        (rope(factor="4"), {}, "studies.0.trials.0.rope: "),
+        (rope(factor=math.nan), {}, "studies.0.trials.0.rope: factor must be at least 1"),
+        ({}, {"nll": [2.0, True]}, "heldout.0.nll.1: Input should be a valid number"),
+        ({}, {"nll": [2.0, math.nan]}, "heldout.0.nll: a number that is not finite"),
+        ({}, {"nll": [2.0, "3"]}, "heldout.0.nll.1: Input should be a valid number"),
+        ({}, rope(long_factor="abc"), "heldout.0.rope: long_factor: "),
+    ],
+)
+def test_a_file_with_what_is_no_number_is_one_line(tmp_path, tried, held, words):
+    path = tmp_path / "rope_trials.json"
+    content = {"studies": [{"quantized": True, "trials": [TRIED | tried]}], "heldout": [HELD | held]}
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadOutput) as refused:
+        RopeTrials.from_file(path, BadOutput)
+    assert str(refused.value).startswith(f"{path}: {words}")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("nll", [math.inf, "Infinity", 2, 9.5])
+def test_an_infinite_or_whole_nll_is_read(tmp_path, nll):
+    path = tmp_path / "rope_trials.json"
+    path.write_text(json.dumps({"studies": [{"quantized": True, "trials": [TRIED | {"nll": nll}]}]}))
+    (study,) = RopeTrials.from_file(path).studies
+    assert study.best.nll == float(nll)
+    assert study.best.spec.long_factor == (1.0, 2.0)
+    path.write_text(RopeTrials(studies=[study]).to_json())
+    assert RopeTrials.from_file(path).studies == [study]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import qroar_core as qroar
-from qroar_core.errors import BadCheckpoint, BadOutput, BadScales
+from qroar_core.errors import BadCheckpoint, BadOutput, BadScales, BadSpec
 from qroar_core.rope_search.result import RopeTrials
 from qroar_core.runs.file_kinds import kind_of_file
 from tests.cli.command import refused
@@ -92,6 +92,24 @@ def test_scales_searches_and_models_say_it_too(files, capfd):
         qroar.load(path)
     line = refused(capfd, "evaluate", "demo", "--scales", path)
     assert line.startswith(f"--scales {path}: is a diagnosis, not a file of scales; ")
+
+
+def test_an_interpolation_is_read_from_its_file_alone(files, tmp_path):
+    rope = qroar.Rope("yarn", factor=2, beta_fast=24)
+    assert qroar.load_rope(files / "rope.json") == qroar.load_rope(str(files / "rope.json")) == rope
+    for name, words in (("tune_rope", "give the rope.json beside it"), ("diagnosis", "open it with qroar.Diagnosis")):
+        path = files / f"{name}.json"
+        with pytest.raises(BadSpec) as refused:
+            qroar.load_rope(path)
+        assert str(refused.value).startswith(f"{path}: {WORDS[name]}, not an interpolation; {words}")
+    path = tmp_path / "mine.json"
+    with pytest.raises(BadSpec, match=r"^/.*mine\.json: cannot be read.*; check the path$"):
+        qroar.load_rope(path)
+    path.write_text('{"method": "yarn", "factor": "2"}')
+    with pytest.raises(BadSpec, match=r"^/.*mine\.json: factor: Input should be a valid number; correct the file$"):
+        qroar.load_rope(path)
+    with pytest.raises(BadSpec, match="load_rope: path must be that of a file, got None"):
+        qroar.load_rope(None)
 
 
 def test_a_broken_or_unknown_file_keeps_its_own_line(files, tmp_path):
