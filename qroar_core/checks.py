@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import MISSING, fields
-from numbers import Real
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from qroar_core.errors import BadSpec
 
 LONG = 80  # characters of a value in a message
+# kinds of value by how a field is annotated, and their words
+NUMBERS: dict[str, tuple[type, str]] = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
+LISTS = {"tuple[int, ...]": ("int", "a list of whole numbers"), "tuple[float, ...]": ("float", "a list of numbers")}
 
 
 def one_of(name: str, value: object, kind: Any) -> None:
@@ -41,6 +46,48 @@ def at_least(name: str, value: float, least: float) -> None:
     of_kind(name, value, Real, "a number")
     if not least <= value < math.inf:
         raise BadSpec(f"{name} must be at least {least} and finite, got {value}")
+
+
+def whole(name: str, value: float, least: int) -> None:
+    """Raises BadSpec when `value` is no whole number, or below `least`."""
+    of_kind(name, value, Integral, "a whole number", f"give {least} or more")
+    at_least(name, value, least)
+
+
+def path_of(name: str, value: object, do: str) -> Path:
+    """The path that a person gave; raises BadSpec when `value` is none."""
+    of_kind(name, value, (str, PathLike), "given a path", do)
+    return Path(value).expanduser()  # type: ignore[arg-type]
+
+
+def check_numbers(spec: Any, **do: str) -> None:
+    """Raises BadSpec, naming the field, where one that is annotated as a number, or a list of numbers, holds no such.
+
+    A list is kept as a tuple, so that the spec stays a value.
+
+    Args:
+        spec: a frozen dataclass whose module postpones its annotations.
+        do: what to do about a field, by its name, where the general advice would not help.
+    """
+    for field in fields(spec):
+        kind, _, rest = str(field.type).partition(" | ")
+        value = getattr(spec, field.name)
+        if value is None and rest == "None":
+            continue
+        if kind in NUMBERS:
+            of_kind(field.name, value, *NUMBERS[kind], do.get(field.name) or _number_like(field.default))
+        elif kind in LISTS:
+            of_kind(field.name, value, (tuple, list), LISTS[kind][1], do.get(field.name, "give a list"))
+            for item in value:
+                of_kind(f"each of {field.name}", item, *NUMBERS[LISTS[kind][0]], do.get(field.name, ""))
+            object.__setattr__(spec, field.name, tuple(value))
+
+
+def _number_like(default: object) -> str:
+    """What to give for a number that goes by this default."""
+    if default is None:
+        return "give one, or leave it out"
+    return "" if default is MISSING else f"give one such as {default}"
 
 
 class Compact:

@@ -6,7 +6,7 @@ import html
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from qroar_core.checks import at_least, of_kind, one_of
+from qroar_core.checks import at_least, of_kind, one_of, whole
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.library.parameters import in_parameters
@@ -20,6 +20,8 @@ from qroar_core.setting import Setting, default_setting
 from qroar_core.specs import BandSpec, Bos, RopeSpec
 from qroar_core.specs.stages import LEAST_DIAGNOSED
 
+LEAST_TOKENS = 8  # of a context that any stage takes
+WEIGHT_OPTIONS = {"weight_scale": "channel", "weight_group": 128}  # where nobody asks
 INTEGERS = f"choose one of {', '.join(f'int{bits}' for bits in INT_BITS)}"
 
 
@@ -51,7 +53,7 @@ class Setup:
         """Refuse what no model could make right.
 
         Raises:
-            BadSpec: a value of a wrong kind, an unknown word, or a seed below 0.
+            BadSpec: a value of a wrong kind, an unknown word, too short a length, no band, or a seed below 0.
         """
         for name, kinds, words, do in (
             ("rope", RopeSpec, "an interpolation", 'give qroar.Rope("yarn", factor=4)'),
@@ -61,6 +63,10 @@ class Setup:
         ):
             if getattr(self, name) is not None:
                 of_kind(f"Setup({name}=...)", getattr(self, name), kinds, words, do)
+        if self.length is not None and self.length < LEAST_TOKENS:
+            raise too_short(self.length)
+        if isinstance(self.bands, int):
+            at_least("Setup(bands=...)", self.bands, 1)
         of_kind("Setup(text=...)", self.text, (str, Path), "an embedded collection or a text file")
         of_kind("Setup(seed=...)", self.seed, int, "a whole number")
         at_least("Setup(seed=...)", self.seed, 0)
@@ -77,13 +83,10 @@ class Setup:
         """Everything that decides a run's numbers on this model.
 
         Raises:
-            BadSpec: a length that the interpolation does not reach or that is too short, or bands that do not fit.
+            BadSpec: a length that the interpolation does not reach, or bands that do not fit.
             BadText: a text file that cannot be read.
         """
-        length = self.length
-        if length is not None and length < 8:
-            raise too_short(length)
-        base = default_setting(model, self.rope, self.quantization, length, self.bos)
+        base = default_setting(model, self.rope, self.quantization, self.length, self.bos)
         bands = BandSpec(self.bands) if isinstance(self.bands, int) else self.bands or base.search.bands
         bands_of(model, bands)
         return replace(
@@ -139,6 +142,16 @@ def quantization(
     Raises:
         BadSpec: an unknown word, or options that exclude each other; the message lists what there is.
     """
+    given = {"k": k, "v": v, "kv": kv, "weights": weights, "qk": qk, "activations": activations}
+    for name, word in given.items():
+        if word is not None:
+            do = f'give for example quantization({name}="int4")'
+            of_kind(f"quantization({name}=...)", word, str, "a word", do)
+    if group_size is not None:
+        whole("quantization(group_size=...)", group_size, 2)
+    whole("quantization(weight_group=...)", weight_group, 2)
+    _require_heard("weight_scale", weight_scale, weights)
+    _require_heard("weight_group", weight_group, weights)
     if kv is not None and (k is not None or v is not None):
         raise BadSpec("kv names K and V together", where="quantization(kv=...)", do="give kv, or k and v")
     k, v = (kv, kv) if kv is not None else (k, v)
@@ -151,7 +164,7 @@ def quantization(
             kv_scale=kv_scale,
             group_size=group_size,
             kv_rotation=rotation,  # type: ignore[arg-type]
-            where=f"quantization({tensor}=...)",
+            where=f"quantization({tensor if kv is None else 'kv'}=...)",
         )
 
     if k in (None, "none") and v in (None, "none") and (kv_scale or group_size or kv_rotation or k_before_rope):
@@ -175,3 +188,15 @@ def quantization(
         activations=parse_activation(activations or "none", where="quantization(activations=...)", do=INTEGERS),
         name=k if k is not None and k == v else "",
     )
+
+
+def _require_heard(option: str, value: object, weights: str | None) -> None:
+    """Raises BadSpec where an option of the weights would change nothing: none are quantized, or by a preset."""
+    if value == WEIGHT_OPTIONS[option]:
+        return
+    if weights in (None, "none"):
+        do = 'add weights="int4"'
+        raise BadSpec("no weights are quantized", where=f"quantization({option}=...)", do=do)
+    if weights in WEIGHT_PRESETS:
+        where = "quantization(weights=...)"
+        raise BadSpec(f"preset {weights} brings its own scales", where=where, do=f"drop {option}")

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qroar_core.checks import Compact, at_least
+from qroar_core.checks import Compact, at_least, check_numbers
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.tie import Tie, require_apart, tie_of_block, ties_text
+from qroar_core.interpolations.tie import Tie, groups_of_ties, require_apart, tie_of_block, ties_text
 from qroar_core.members import names_in
 
 LARGEST = 1000.0  # attention factor: beyond, and below its inverse, float16 weights lose what it multiplies
 MOST = 1e7  # a longer window than any memory holds; past 1e300 the window itself overflows
+PER_PAIR = "give one per RoPE pair"
 # names of files, the checkpoint's own first; interpolations/registry.py says what they are
 ROPE_METHODS = tuple(sorted(names_in(Path(__file__).parent / "methods"), key=lambda name: (name != "default", name)))
 
@@ -54,6 +55,7 @@ class RopeSpec(Compact):
     def __post_init__(self) -> None:
         if self.method not in ROPE_METHODS:
             raise BadSpec(f"unknown rope method {self.method!r}", do=f"choose one of {', '.join(ROPE_METHODS)}")
+        check_numbers(self, long_factor=PER_PAIR, short_factor=PER_PAIR)
         at_least("factor", self.factor, 1.0)
         if self.factor > MOST:
             raise BadSpec(f"factor must be at most {MOST:g}, got {self.factor:g}")
@@ -68,6 +70,7 @@ class RopeSpec(Compact):
             raise BadSpec(f"need beta_fast > beta_slow > 0, got {self.beta_fast}, {self.beta_slow}")
         if not self.high_freq_factor > self.low_freq_factor > 0:
             raise BadSpec("need high_freq_factor > low_freq_factor > 0")
+        object.__setattr__(self, "tie", groups_of_ties(self.tie))
         require_apart(self.tie)
         if self.attention_factor is not None:
             at_least("attention_factor", self.attention_factor, 1 / LARGEST)
@@ -85,6 +88,9 @@ def rope_of_block(block: Mapping[str, Any]) -> RopeSpec:
         TypeError: keys that a spec does not have. BadSpec: values or entries of a tie that it cannot take.
     """
     fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in block.items()}
+    context = fields.get("original_context")
+    if isinstance(context, float) and context.is_integer():
+        fields["original_context"] = int(context)  # files of before 2026-12 may hold 2048.0
     if "tie" in fields:
         fields["tie"] = tuple(tie_of_block(group) for group in fields["tie"])
     return RopeSpec(**fields)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from qroar_core.checks import briefly, of_kind
 from qroar_core.errors import BadSpec
 
 STILL = "still"  # how a turn of 0 may be written
@@ -66,6 +67,14 @@ def tie_of_block(block: Any) -> Tie:
     return Tie(**block)
 
 
+def groups_of_ties(ties: object) -> tuple[Tie, ...]:
+    """A list of groups as a tuple; raises BadSpec where it is anything else."""
+    if not isinstance(ties, tuple | list) or not all(isinstance(tie, Tie) for tie in ties):
+        do = f'give qroar.ties("{EXAMPLE}"), with pairs of your model'
+        raise BadSpec(f"tie must be tied pairs, got {briefly(ties)}", do=do)
+    return tuple(ties)
+
+
 def require_apart(ties: Sequence[Tie]) -> None:
     """Raises BadSpec where groups overlap or do not ascend."""
     for one, other in zip(ties, ties[1:], strict=False):
@@ -95,6 +104,7 @@ def parse_ties(text: str) -> tuple[Tie, ...]:
     Raises:
         BadSpec: what is not understood, in one line.
     """
+    of_kind("qroar.ties", text, str, "given a text", f'write for example "{EXAMPLE}"')
     ties = []
     for part in (part.strip() for part in text.split(",") if text.strip()):
         found = GROUP.fullmatch(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from qroar_core.checks import briefly, of_kind
 from qroar_core.diagnostics.result import Diagnosis
@@ -16,6 +16,8 @@ from qroar_core.progress import OnStep
 from qroar_core.setting import Setting
 from qroar_core.setup import Setup
 from qroar_core.transforms.scales import Scales
+
+Asked = TypeVar("Asked")
 
 
 def resolved(model: LoadedModel, setup: Setup, on_step: OnStep) -> Setting:
@@ -61,6 +63,13 @@ def check_diagnosis(diagnosis: Diagnosis | None, model: LoadedModel, setting: Se
     else:
         return
     raise BadSpec(problem, where="search(diagnosis=...)", do="diagnose this model under this setup, or leave it out")
+
+
+def spec_of(spec: Asked | None, kind: type[Asked]) -> Asked | None:
+    """What is given as `spec=`; raises BadSpec where it is of another kind."""
+    if spec is not None:
+        of_kind("spec", spec, kind, f"a qroar_core.specs.{kind.__name__}", "give one, or leave it out")
+    return spec
 
 
 def several(name: str, values: Sequence[Any]) -> tuple[Any, ...]:

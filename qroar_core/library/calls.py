@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from qroar_core.checks import of_kind
@@ -11,7 +12,7 @@ from qroar_core.diagnostics.result import Diagnosis as PlainDiagnosis
 from qroar_core.errors import BadCheckpoint, BadSpec
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
-from qroar_core.library.arguments import check_diagnosis, check_on_step, resolved, scales_of
+from qroar_core.library.arguments import check_diagnosis, check_on_step, resolved, scales_of, spec_of
 from qroar_core.library.parameters import in_parameters
 from qroar_core.library.results import Diagnosis, TieChoice
 from qroar_core.library.search import Search
@@ -53,6 +54,7 @@ def load(
         BadSpec: a device or dtype that cannot be had. Cancelled: raised by `on_step`.
     """
     check_on_step(on_step)
+    of_kind("load(source=...)", source, (str, PathLike), "a name or a path", 'give for example qroar.load("demo")')
     if (path := Path(source).expanduser()).suffix == ".json" and (found := kind_of_file(path)):
         raise BadCheckpoint(f"is {found.words}, not a model", where=str(source), do=found.do)
     return load_stage.run(str(source), device=device, dtype=dtype, on_step=on_step)
@@ -89,7 +91,7 @@ def diagnose(
     setting = resolved(model, setup, on_step)
     if spec is None and setup.length is not None and setup.length < LEAST_DIAGNOSED:
         raise too_short(setup.length)
-    asked = spec or replace(setting.diagnosis, null_draws=null_draws, band_cost=band_cost)
+    asked = spec_of(spec, DiagnosisSpec) or replace(setting.diagnosis, null_draws=null_draws, band_cost=band_cost)
     found = diagnose_stage.run(
         model,
         replace(setting, diagnosis=asked),
@@ -162,7 +164,7 @@ def search(
         Cancelled: raised by `on_step`; its `partial` is the best so far, a `scale_search.outcome.SearchOutcome`.
     """
     setting = resolved(model, setup, on_step)
-    asked = spec or replace(
+    asked = spec_of(spec, SearchSpec) or replace(
         setting.search,
         angles=angles or maps,
         maps=maps,

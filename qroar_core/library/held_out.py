@@ -9,7 +9,7 @@ from pathlib import Path
 from qroar_core.checks import of_kind
 from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.evaluation import run as evaluate_stage
-from qroar_core.library.arguments import resolved, scales_of, several
+from qroar_core.library.arguments import resolved, scales_of, several, spec_of
 from qroar_core.library.parameters import in_parameters
 from qroar_core.library.results import Comparison, Evaluation, Retrieval, RopeSearch
 from qroar_core.library.transform import Transform
@@ -61,7 +61,7 @@ def evaluate(
         Cancelled: raised by `on_step`.
     """
     setting = resolved(model, setup, on_step)
-    asked = spec or replace(
+    asked = spec_of(spec, EvaluationSpec) or replace(
         setting.evaluation,
         lengths=several("lengths", lengths) or setting.evaluation.lengths,
         windows=setting.evaluation.windows if windows is None else windows,
@@ -112,7 +112,7 @@ def retrieve(
         BadScales: a transform of another model. Cancelled: raised by `on_step`.
     """
     setting = resolved(model, setup, on_step)
-    asked = spec or RetrievalSpec(
+    asked = spec_of(spec, RetrievalSpec) or RetrievalSpec(
         lengths=several("lengths", lengths) or setting.evaluation.lengths, trials=trials, seed=setup.seed
     )
     scales = scales_of(transform, model)
@@ -146,7 +146,7 @@ def compare(
         Cancelled: raised by `on_step`.
     """
     setting = resolved(model, setup, on_step)
-    asked = spec or ComparisonSpec(
+    asked = spec_of(spec, ComparisonSpec) or ComparisonSpec(
         methods=several("remedies", remedies),
         band_scales=band_scales,
         search=setting.search,
@@ -191,7 +191,7 @@ def tune_rope(
         Cancelled: raised by `on_step`; its `partial` is what was tried, a `rope_search.result.RopeTrials`.
     """
     setting = resolved(model, setup, on_step)
-    asked = spec or RopeSearchSpec(
+    asked = spec_of(spec, RopeSearchSpec) or RopeSearchSpec(
         trials=trials,
         windows=RopeSearchSpec().windows if windows is None else windows,
         heldout_windows=setting.evaluation.windows,

@@ -48,6 +48,13 @@ NO_VALUE = "that|and|or|alone|in|by|as|under|to|with|for|has|is|they|where"  # w
 FLAG = re.compile(rf"--([a-z][a-z0-9-]*)(?: (?!(?:{NO_VALUE})\b)([A-Za-z0-9_.:+-]*[A-Za-z0-9_+]))?")
 ROPE = re.compile(r"--rope ([a-z0-9]+)(?: --factor ([\d.]+))?")
 CHOOSE_TIES = "--tie auto"  # an option of a search there, a function of its own here
+PHRASES = {  # of the command line and the pages, where the library does it in another way
+    CHOOSE_TIES: "qroar.choose_ties",
+    "22-25,26-31:0, by --tie or as Tied pairs on the Start page": 'by Rope(tie=qroar.ties("22-25,26-31:0"))',
+    "--longrope-factors FILE, a JSON with long_factor and short_factor": (
+        "Rope(long_factor=..., short_factor=...), numbers, one per RoPE pair"
+    ),
+}
 COMMAND = re.compile(r"(`[^`]*`)")  # a command line that is quoted stays one
 
 
@@ -107,7 +114,9 @@ def in_words(text: str, own: Collection[str] = ()) -> str:
     def parameter(found: re.Match[str]) -> str:
         return _said(_name(found[1]), found[2], own) or found[0]
 
-    parts = COMMAND.split(text.replace(CHOOSE_TIES, "qroar.choose_ties"))
+    for phrase, words in PHRASES.items():
+        text = text.replace(phrase, words)
+    parts = COMMAND.split(text)
     return "".join(part if at % 2 else FLAG.sub(parameter, ROPE.sub(rope, part)) for at, part in enumerate(parts))
 
 

@@ -12,6 +12,7 @@ from typing import Self
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.checks import path_of
 from qroar_core.errors import BadOutput
 from qroar_core.library.shown import titled
 from qroar_core.library.transform import Transform
@@ -57,9 +58,9 @@ class Search:
 
         Raises:
             BadOutput: a file is missing, not of this kind, or does not belong to the others.
-            BadScales: a file of scales cannot be read.
+            BadScales: a file of scales cannot be read. BadSpec: no path.
         """
-        folder = Path(folder).expanduser()
+        folder = path_of(f"{cls.__name__}.load(...)", folder, "give the folder that save wrote, or that of a run")
         if folder.is_file():
             kind = kind_of_file(folder)
             what, do = (kind.words, kind.do) if kind else ("a file", "give the folder that save wrote")
@@ -86,9 +87,9 @@ class Search:
         folder holds no search.
 
         Raises:
-            BadOutput: the folder holds a run, or cannot be written.
+            BadOutput: the folder holds a run, or cannot be written. BadSpec: no path.
         """
-        folder = Path(folder).expanduser()
+        folder = path_of(f"{type(self).__name__}.save(...)", folder, "give a folder to write to")
         if has(folder, MANIFEST_FILE):
             raise BadOutput("holds a run, with a search of its own", where=str(folder), do="choose another folder")
         with suppress(FileNotFoundError, NotADirectoryError):  # the latter is refused where the first file is written

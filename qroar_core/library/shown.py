@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.checks import path_of
 from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.figures.picture import Picture
 from qroar_core.result import Result
@@ -31,9 +32,9 @@ class Saved(Result):
         """Write the JSON file that the dashboard and the command line read; whole or not at all. Returns its path.
 
         Raises:
-            BadOutput: it cannot be written.
+            BadOutput: it cannot be written. BadSpec: no path.
         """
-        path = Path(path).expanduser()
+        path = path_of(f"{type(self).__name__}.save(...)", path, "give a path to write to")
         write_atomically(path, self.to_json())
         return path
 
@@ -60,9 +61,9 @@ class Shown(Saved):
         """Read a file that `save` or a run wrote.
 
         Raises:
-            BadOutput: missing, not of this kind, or with contents that contradict each other.
+            BadOutput: missing, not of this kind, or with contents that contradict each other. BadSpec: no path.
         """
-        path = Path(path).expanduser()
+        path = path_of(f"{cls.__name__}.load(...)", path, "give the path of a file that save or a run wrote")
         with other_kind_named(path, cls.FILE, BadOutput):
             return cls.from_file(path, BadOutput)
 

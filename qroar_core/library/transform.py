@@ -8,6 +8,7 @@ from typing import Self
 
 import plotly.graph_objects as go
 
+from qroar_core.checks import path_of
 from qroar_core.errors import BadScales, BadSpec
 from qroar_core.library.shown import Saved, titled
 from qroar_core.models.loaded import LoadedModel
@@ -42,9 +43,9 @@ class Transform(ScalesFile, Saved):
         """Read a scales.json.
 
         Raises:
-            BadScales: missing, or not a file of scales.
+            BadScales: missing, or not a file of scales. BadSpec: no path.
         """
-        path = Path(path).expanduser()
+        path = path_of(f"{cls.__name__}.load(...)", path, "give the path of a scales.json")
         with other_kind_named(path, "a file of scales", BadScales):
             return cls.of(ScalesFile.from_file(path, BadScales))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from qroar_core.checks import Compact, at_least, one_of
+from qroar_core.checks import Compact, at_least, check_numbers, one_of
 from qroar_core.errors import BadSpec
 from qroar_core.quantizers.grids import GRIDS
 
@@ -29,6 +29,7 @@ class WeightQuantSpec(Compact):
     full_range: bool = False
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         one_of("weight scale", self.scale, Literal["tensor", "channel", "group"])
         if self.full_range and not self.symmetric:
             raise BadSpec("full_range goes with symmetric weights; affine uses every level anyway")
@@ -75,6 +76,7 @@ class QuantizerSpec(Compact):
     static_scale: float | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         one_of("scale", self.scale, ScaleAxis)
         if self.levels not in GRIDS:
             raise BadSpec(f"unknown levels {self.levels!r}", do=f"choose one of {', '.join(GRIDS)}")

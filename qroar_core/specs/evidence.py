@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qroar_core.checks import Compact, at_least
+from qroar_core.checks import Compact, at_least, check_numbers
 from qroar_core.errors import BadSpec
 
 CONTROL_DTYPES = ("bfloat16", "float16")
@@ -26,6 +26,7 @@ class ControlSpec(Compact):
     fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         at_least("windows", self.windows, 2)
         at_least("shuffles", self.shuffles, 1)
         at_least("chunk", self.chunk, 1)
@@ -51,6 +52,7 @@ class ReplicationSpec(Compact):
     fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         at_least("windows", self.windows, 2)
         at_least("chunk", self.chunk, 1)
         at_least("tolerance", self.tolerance, 0.0)

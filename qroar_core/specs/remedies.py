@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qroar_core.checks import Compact, at_least, member_of
+from qroar_core.checks import Compact, at_least, check_numbers, member_of
 from qroar_core.errors import BadSpec
 from qroar_core.members import names_in
 from qroar_core.specs.stages import SearchSpec
@@ -40,6 +40,7 @@ class ComparisonSpec(Compact):
     fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         object.__setattr__(self, "methods", tuple(todays_remedy(method) for method in self.methods))
         for method in self.methods:
             member_of("remedy", method, REMEDIES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qroar_core.checks import Compact, at_least
+from qroar_core.checks import Compact, at_least, check_numbers
 from qroar_core.errors import BadSpec
 
 
@@ -39,6 +39,7 @@ class RopeSearchSpec(Compact):
         return max(self.trials, 1 + known) + self.exchanged
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         at_least("trials", self.trials, 1)
         at_least("windows", self.windows, 1)
         at_least("heldout_windows", self.heldout_windows, 2)

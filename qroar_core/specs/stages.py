@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from qroar_core.checks import Compact, at_least, member_of, one_of
+from qroar_core.checks import Compact, at_least, check_numbers, member_of, one_of
 from qroar_core.errors import BadSpec
 from qroar_core.members import names_in
 from qroar_core.number_of import number_of
@@ -49,6 +49,7 @@ class BandSpec(Compact):
     partition: Partition = "count"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         one_of("partition", self.partition, Partition)
         at_least("bands", self.count, 1)
 
@@ -81,6 +82,7 @@ class DiagnosisSpec(Compact):
     band_cost: bool = False  # also what each band alone costs the output, by a backward pass a probe
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         object.__setattr__(self, "outlier_parameter", outlier_parameter(self.outlier_rule, self.outlier_parameter))
         one_of("distance law", self.law, DistanceLaw)
         if not 0 < self.eps < 0.5:
@@ -127,6 +129,7 @@ class SearchSpec(Compact):
     fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         one_of("mode", self.mode, Mode)
         one_of("granularity", self.granularity, Granularity)
         member_of("objective", self.objective, OBJECTIVES)
@@ -135,16 +138,9 @@ class SearchSpec(Compact):
         one_of("sampler", self.sampler, Sampler)
         for name in self.kinds:
             self._check_kind(name)
-        for name in (
-            "windows",
-            "grid_points",
-            "sweeps",
-            "steps",
-            "polish_steps",
-            "polish_windows",
-            "trials",
-            "query_rows",
-        ):
+        for name in ("windows", "grid_points", "sweeps", "steps", "trials", "query_rows"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("polish_steps", "polish_windows"):
             at_least(name, getattr(self, name), 1)
         at_least("polish_length", self.polish_length, 2)
         for name in ("max_log2_scale", "pressure_weight", "tail_weight", "guard_tau", "l2_penalty"):
@@ -207,6 +203,7 @@ class EvaluationSpec(Compact):
     fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not 0.5 < self.confidence < 1:
             raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")
         for name in ("windows", "targets", "stride", "chunk"):
@@ -232,6 +229,7 @@ class ContinuationSpec(Compact):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         at_least("tokens", self.tokens, 1)
         at_least("chunk", self.chunk, 1)
         if self.length is not None:
@@ -254,6 +252,7 @@ class RetrievalSpec(Compact):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("tasks", "depths"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
@@ -288,6 +287,7 @@ class PredictionSpec(Compact):
     fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         at_least("windows", self.windows, 2)
         at_least("grid_windows", self.grid_windows, 0)
         at_least("grid_length", self.grid_length, 2)

@@ -99,9 +99,9 @@ def test_a_search_takes_a_diagnosis_of_its_model_and_setup_alone(tiny):
 
 @pytest.mark.parametrize("length", [-1, 7, 8, 12, 26, 63])
 def test_a_context_too_short_to_diagnose_says_the_one_length_that_goes(tiny, length):
-    setup = qroar.Setup(length=length, bands=2, quantization=qroar.quantization(k="int4"))
+    int4 = qroar.quantization(k="int4")
     with pytest.raises(BadSpec, match=f"{length} tokens are too few to diagnose; give at least 64$"):
-        qroar.diagnose(tiny(head_dim=8), setup)
+        qroar.diagnose(tiny(head_dim=8), qroar.Setup(length=length, bands=2, quantization=int4))
 
 
 def test_windows_behind_too_short_a_context_name_the_same_length():

@@ -26,7 +26,10 @@ CORE = Path(qroar.__file__).parent
         ("run with the --tie that they were searched under", "run with the Rope(tie) that they"),
         ("drop it, or choose --bos off", 'choose bos="off"'),
         ("quantize K or --qk alone", "quantize K or quantization(qk) alone"),
-        ("pass --longrope-factors FILE, a JSON", "pass Rope(long_factor=FILE), a JSON"),
+        (
+            "pass --longrope-factors FILE, a JSON with long_factor and short_factor (32 each)",
+            "pass Rope(long_factor=..., short_factor=...), numbers, one per RoPE pair (32 each)",
+        ),
         ("ask without it (--no-chat, or so)", "(RetrievalSpec(chat=False), or so)"),
         ("or take `qroar run --rotation-scales`", "or take `qroar run --rotation-scales`"),
         ("llama-gguf-split --merge", "llama-gguf-split --merge"),

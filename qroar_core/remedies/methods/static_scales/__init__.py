@@ -19,7 +19,7 @@ REMEDY = Remedy(
     "of this tool do not write them",
     "this calibration: the present scale, and 1, 0.95 .. 0.5 of the calibrated range, on captured attention",
     _under,
-    needs="a K or V cache with one static scale a layer (fp8, `--kv-scale tensor`)",
+    needs="a K or V cache with one static scale a layer (fp8, or --kv-scale tensor)",
     alone=True,
     work=READY,
 )
