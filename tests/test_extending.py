@@ -250,10 +250,10 @@ def test_an_attention_error_metric(with_file):
 import torch
 from qroar_core.maths.error_metric import MovedRows
 from qroar_core.maths.error_metrics import error_metrics
-from qroar_core.maths.softmax_rule import PLAIN
+from qroar_core.maths.softmax_rule import USUAL_SOFTMAX
 logits, apart = torch.tensor([[[[1.0, 5.0, 9.0]]]]), torch.tensor([[1, 0, -1]])  # the third key is not seen yet
 none = torch.zeros(1, 1, 1)
-moved = MovedRows(PLAIN, logits, apart, none, none, None, none, lambda: logits - 2 * apart)
+moved = MovedRows(USUAL_SOFTMAX, logits, apart, none, none, None, none, lambda: logits - 2 * apart)
 print(error_metrics()["largest"].error(moved))
 """
     assert run("-c", lone).strip() == "tensor([[4.]])"

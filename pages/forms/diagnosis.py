@@ -10,8 +10,8 @@ import streamlit as st
 from pages.forms.build_spec import made
 from pages.state.widget_state import fill, menu, number, switch
 from pages.views.glossary import term_help
-from qroar_core.specs import OUTLIER_RULES, DiagnosisSpec, DistanceLaw, OutlierRule
-from qroar_core.specs.outliers import parameter_in_force
+from qroar_core.specs import DiagnosisSpec, DistanceLaw, OutlierRule
+from qroar_core.specs.outliers import PARAMETER_LABELS, parameter_in_force
 
 
 def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
@@ -41,7 +41,7 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
         rule = menu(one, "Outlier rule", rules, "outlier rule asked", help=term_help("Outlier"))
         limit = number(
             two,
-            OUTLIER_RULES[rule].parameter,
+            PARAMETER_LABELS[rule],
             0.0,
             1.0 if rule == "percentile" else 100.0,
             f"outlier parameter asked {rule}",

@@ -11,6 +11,7 @@ from pages.state.widget_state import one_of
 from qroar_core.diagnostics.outliers import figure_rules
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.specs import OUTLIER_RULES
+from qroar_core.specs.outliers import PARAMETER_LABELS
 
 
 def by_rule(result: Diagnosis, of: Hashable) -> Diagnosis:
@@ -30,7 +31,7 @@ def by_rule(result: Diagnosis, of: Hashable) -> Diagnosis:
             "An outlier is found by", rules, "outlier rule", format_func=lambda rule: OUTLIER_RULES[rule].label
         )
         parameter = st.select_slider(
-            OUTLIER_RULES[rule].parameter, found.parameters(rule), key=keys[rule], format_func="{:g}".format
+            PARAMETER_LABELS[rule], found.parameters(rule), key=keys[rule], format_func="{:g}".format
         )
     st.caption("Figures below follow at once. Any other parameter is counted by a new diagnosis: see Options above.")
     selection.remember("outlier rule picked", of, "outlier rule", *keys.values())

@@ -39,6 +39,7 @@ OUTLIER_RULES: dict[str, OutlierRuleInfo] = {
     ),
     "percentile": OutlierRuleInfo("percentile", "percentile", "Quantile", 0.99, (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)),
 }
+PARAMETER_LABELS = {name: rule.parameter for name, rule in OUTLIER_RULES.items()}
 
 
 def outlier_parameter(rule: str, asked: float | None) -> float | None:
