@@ -85,18 +85,14 @@ def scales_file(option: str, path: str) -> ScalesFile:
     Raises:
         BadScales: names the option.
     """
+    from qroar_core.runs.file_kinds import other_kind_named
     from qroar_core.transforms.result import ScalesFile
 
-    where = f"{option} {path}"
     try:
-        return ScalesFile.from_file(Path(path), BadScales)
+        with other_kind_named(Path(path), "a file of scales", BadScales):
+            return ScalesFile.from_file(Path(path), BadScales)
     except BadScales as error:
-        from qroar_core.runs.file_kinds import kind_of_file  # with scipy behind it, which a copy of a file never needs
-
-        kind = kind_of_file(Path(path))
-        if kind is None or kind.words == "a file of scales":
-            raise BadScales(error.what, where=where, do=error.do) from error
-        raise BadScales(f"is {kind.words}, not a file of scales", where=where, do=kind.do) from error
+        raise BadScales(error.what, where=f"{option} {path}", do=error.do) from error
 
 
 @contextmanager
