@@ -217,7 +217,7 @@ def print_setting(passes: Passes, setting: SearchedSetting, split: str) -> None:
     search = setting.blocks[0].remedies[-1].search
     assert search is not None
     print(
-        f"{len(found.documents)} windows of {len(set(found.documents))} documents (digests: "
+        f"{number_of(len(found.documents), 'window')} of {number_of(len(set(found.documents)), 'document')} (digests: "
         f"{', '.join(found.digests)}), {search.windows} calibration windows, seeds of the search: "
         f"{', '.join(map(str, setting.seeds))}.\n"
     )
