@@ -29,6 +29,7 @@ from qroar_core.interpolations.registry import label_of
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import COLLECTIONS
+from qroar_core.number_of import number_of
 from qroar_core.specs import RopeSpec, SearchSpec
 from qroar_core.statistics.intervals import Interval, clustered_interval, mean_interval, paired_interval
 
