@@ -13,7 +13,7 @@ CHILD = """
 import gc, json, sys, threading, time
 import psutil, torch
 from qroar_core.models.families import family_of
-from qroar_core.models.fill import filled
+from qroar_core.models.fill_weights import filled
 from qroar_core.models.load import read_config
 from qroar_core.models.sources import locate
 dtype = getattr(torch, sys.argv[1])

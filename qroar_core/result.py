@@ -14,7 +14,7 @@ from qroar_core.axes import AnyNumber, axes, contradiction
 from qroar_core.errors import QRoarError
 from qroar_core.plain_file import MIB, NotPlain, read_json, reason
 
-DIGITS = 6  # significant digits kept in files; maps of largest |x| hold fewer (diagnostics/listed.py)
+DIGITS = 6  # significant digits kept in files; maps of largest |x| hold fewer (diagnostics/tensor_lists.py)
 
 
 def _spelled(value: float) -> float | str:

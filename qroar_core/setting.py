@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from qroar_core.interpolations.own import promised_length
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.family_preset import for_family
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import opening

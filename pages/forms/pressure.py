@@ -9,7 +9,7 @@ import streamlit as st
 from pages.state.widget_state import fill, menu, number
 from pages.views.boxes import refused
 from qroar_core.errors import QRoarError
-from qroar_core.interpolations.own import in_force
+from qroar_core.interpolations.checkpoint_rope import in_force
 from qroar_core.interpolations.pressure_of_methods import pressures
 from qroar_core.interpolations.result import Pressures
 from qroar_core.models.layer_groups import LayerGroup

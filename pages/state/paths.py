@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from qroar_core.errors import QRoarError
-from qroar_core.models.typed import hub_model
+from qroar_core.models.model_argument import hub_model
 
 ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:/{2,}.*", re.DOTALL)
 LONGEST = 255  # bytes of one name, on the file systems of today

@@ -10,8 +10,8 @@ from qroar_core.diagnostics.figures import figures_of
 from qroar_core.diagnostics.registry import on_page, parts_of
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.by_group import Draw
+from qroar_core.figures.cache_by_result import once
 from qroar_core.figures.nulls import in_words, null_table
-from qroar_core.figures.once import once
 
 
 def rest_of_page(page: str, result: Diagnosis, every_null: bool = False) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from qroar_core.cli import tables_of_evidence
-from qroar_core.cli.early import about
+from qroar_core.cli.check_options import about
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, OUTLIERS, REPLICATE, SEARCH, SETTING, takes
 from qroar_core.cli.root import app, load_model, new_folder, say_bands, written
 from qroar_core.cli.rope_options import rope_spec

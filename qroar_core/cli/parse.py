@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.cli.early import about
+from qroar_core.cli.check_options import about
 from qroar_core.errors import BadSpec
 from qroar_core.plain_file import MIB, read_json, reason
 from qroar_core.specs import BandSpec

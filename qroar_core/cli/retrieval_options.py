@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qroar_core.cli.early import about
+from qroar_core.cli.check_options import about
 from qroar_core.errors import BadSpec
 from qroar_core.specs import RetrievalSpec
 

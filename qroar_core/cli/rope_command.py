@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli import tables
-from qroar_core.cli.early import about
+from qroar_core.cli.check_options import about
 from qroar_core.cli.graceful_sigint import graceful_sigint
 from qroar_core.cli.options import MODEL, OUT, SETTING, TUNE_ROPE, takes
 from qroar_core.cli.root import app, load_model, new_folder, written

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.cli.early import about, scales_file
+from qroar_core.cli.check_options import about, scales_file
 from qroar_core.cli.parse import AUTO, longrope_file
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.rope_file import is_rope_file, of_rope_file

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli import tables
-from qroar_core.cli.early import storage_of
+from qroar_core.cli.check_options import storage_of
 from qroar_core.cli.graceful_sigint import graceful_sigint
 from qroar_core.cli.workers import workers
 from qroar_core.errors import Cancelled

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from qroar_core.cli.check_options import SEARCH_FIELDS, about, check_specs, check_workers, kinds_of
 from qroar_core.cli.choices import CHOICES
-from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers, kinds_of
 from qroar_core.cli.parse import bands_spec, bounds_of, lengths_of
 from qroar_core.cli.rope_options import require_fitting, rope_file, rope_spec
 from qroar_core.cli.texts import text_label

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qroar_core.cli.early import storage_of
+from qroar_core.cli.check_options import storage_of
 from qroar_core.errors import Cancelled, QRoarError
 from qroar_core.progress import Step
 

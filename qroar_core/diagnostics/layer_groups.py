@@ -17,7 +17,6 @@ from qroar_core.diagnostics.aliasing.result import AliasingKernel, NativeKernel
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
 from qroar_core.diagnostics.anisotropy.table import anisotropy_of
 from qroar_core.diagnostics.bands.result import Band, Pairs
-from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
 from qroar_core.diagnostics.logit_noise.table import noise_curves
 from qroar_core.diagnostics.pair_error.measure import PairErrorMeter
@@ -27,6 +26,7 @@ from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.pressure.table import logit_change_of
 from qroar_core.diagnostics.result import LayerGroupDiagnosis
 from qroar_core.diagnostics.sample import AnyResult, about_errors
+from qroar_core.diagnostics.tensor_lists import listed
 from qroar_core.interpolations.bands import Bands, turns_per_window
 from qroar_core.interpolations.frequencies import LayerGroupRope
 from qroar_core.interpolations.pressure import (

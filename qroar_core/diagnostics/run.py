@@ -23,8 +23,8 @@ from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.observe import HiddenRows
 from qroar_core.diagnostics.tail_inflation.observe import PairedTails
 from qroar_core.errors import BadSpec
+from qroar_core.interpolations.checkpoint_rope import promised_length, without_interpolation
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes
-from qroar_core.interpolations.own import promised_length, without_interpolation
 from qroar_core.maths.positions import PositionBins, Sampled, log_spaced
 from qroar_core.maths.sketches import TopTail
 from qroar_core.models.calibrate import calibrated

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadText
 from qroar_core.evaluation.continuations_result import Continuation, Continuations
-from qroar_core.interpolations.own import promised_length
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.decode import added_text, decode

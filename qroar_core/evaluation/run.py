@@ -20,7 +20,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.evaluation.findings import findings, position_curve
 from qroar_core.evaluation.kl_report import kl_report
 from qroar_core.evaluation.result import Evaluation, Row
-from qroar_core.interpolations.own import promised_length
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel

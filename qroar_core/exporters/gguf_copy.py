@@ -178,14 +178,14 @@ def _interpolation(model: GgufModel, rope: RopeSpec) -> tuple[GgufRope | None, f
 
 def _turning(model: GgufModel, rope: RopeSpec, context: int) -> Rope:
     """Frequencies are transformers' own, which is imported for them alone."""
-    from qroar_core.interpolations.plain import plain_rope
+    from qroar_core.interpolations.rope_without_model import plain_rope
 
     geo = model.geometry
     return plain_rope(geo.theta, geo.head_dim, geo.original_context, rope, context, model.own_rope)
 
 
 def _per_pair(model: GgufModel, rope: RopeSpec, context: int) -> tuple[GgufRope, float]:
-    from qroar_core.interpolations.plain import plain_config
+    from qroar_core.interpolations.rope_without_model import plain_config
 
     geo = model.geometry
     config = plain_config(geo.theta, geo.head_dim, geo.original_context, model.own_rope)

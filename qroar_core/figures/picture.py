@@ -16,8 +16,8 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.figures.apart import tell_apart
-from qroar_core.figures.harmless import harmless
+from qroar_core.figures.distinct_traces import tell_apart
+from qroar_core.figures.safe_html import harmless
 from qroar_core.figures.ticks import plain_ticks
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"

@@ -19,7 +19,7 @@ from torch import Tensor
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.bands import Bands, partition
 from qroar_core.interpolations.base import Interpolation, RopeParameterInputs
-from qroar_core.interpolations.own import in_force
+from qroar_core.interpolations.checkpoint_rope import in_force
 from qroar_core.interpolations.registry import methods
 from qroar_core.interpolations.tied_frequencies import tied
 from qroar_core.maths.rope import cos_sin, static_ntk

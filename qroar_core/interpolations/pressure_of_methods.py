@@ -15,8 +15,8 @@ from torch import Tensor
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.bands import Bands
 from qroar_core.interpolations.base import Interpolation
+from qroar_core.interpolations.checkpoint_rope import in_force
 from qroar_core.interpolations.frequencies import bands_of, interpolation_of, native_inv_freq
-from qroar_core.interpolations.own import in_force
 from qroar_core.interpolations.pressure import (
     frequency_slope,
     interpolation_pressure,

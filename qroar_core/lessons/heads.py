@@ -8,8 +8,8 @@ from torch import Tensor
 
 from qroar_core.interpolations.bands import turns_per_window
 from qroar_core.interpolations.frequencies import Rope
-from qroar_core.interpolations.plain import plain_rope
 from qroar_core.interpolations.registry import methods, stretching
+from qroar_core.interpolations.rope_without_model import plain_rope
 from qroar_core.interpolations.tie import Tie
 from qroar_core.maths.rope import static_ntk
 from qroar_core.specs import RopeSpec

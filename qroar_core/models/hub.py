@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from qroar_core.errors import BadCheckpoint
-from qroar_core.models.typed import HubModel
+from qroar_core.models.model_argument import HubModel
 from qroar_core.progress import CANCEL_POLL_SECONDS, OnStep, Step
 
 ROOT = Path(__file__).parents[2]  # where the package is found

@@ -27,7 +27,7 @@ from qroar_core.errors import BadCheckpoint, QRoarError
 from qroar_core.models.checkpoint_files import limit
 from qroar_core.models.hub_errors import explained, is_transport
 from qroar_core.models.hub_files import INDEX, chosen
-from qroar_core.models.typed import HubModel
+from qroar_core.models.model_argument import HubModel
 from qroar_core.plain_file import read_bytes
 
 CHUNK = 2**18  # bytes between two reports; huggingface_hub's 10 MiB are a minute on a slow line

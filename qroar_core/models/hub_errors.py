@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.cache import FULL
-from qroar_core.models.typed import HubModel
+from qroar_core.models.model_argument import HubModel
 
 NOTHING = "does not have it"
 LOG_IN = "log in (hf auth login) or set HF_TOKEN"

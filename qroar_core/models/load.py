@@ -23,7 +23,7 @@ from qroar_core.models.device_map import spread
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.file_stamp import stamp_of
-from qroar_core.models.fill import filled, refuse_non_finite
+from qroar_core.models.fill_weights import filled, refuse_non_finite
 from qroar_core.models.formats.declared import KEYS as QUANTIZATION_KEYS
 from qroar_core.models.formats.declared import quantization_of
 from qroar_core.models.generation import generation_ends

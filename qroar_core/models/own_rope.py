@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from qroar_core.interpolations.checkpoint_rope import own_spec
 from qroar_core.interpolations.frequencies import rope_parameters
-from qroar_core.interpolations.own import own_spec
 from qroar_core.interpolations.tie import Tie, ties_words
 from qroar_core.models.geometry import Geometry
 from qroar_core.specs import RopeSpec

@@ -15,8 +15,8 @@ from qroar_core.models.checkpoint_files import has, table_in
 from qroar_core.models.formats.gguf.source import is_gguf, label_of
 from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.models.hub_files import ADAPTER
+from qroar_core.models.model_argument import FORMS, hub_model, typed_path
 from qroar_core.models.snapshots import snapshot_of, snapshots_in
-from qroar_core.models.typed import FORMS, hub_model, typed_path
 from qroar_core.progress import OnStep, Step, no_progress, run_cancellable
 
 DEMO = ASSETS / "demo"

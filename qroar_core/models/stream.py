@@ -28,8 +28,8 @@ from qroar_core.models.finite import Watch
 from qroar_core.models.kv_store import QuantizedCache, allocate, block_of, followed_by, on_channels, rounder
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import require_room
+from qroar_core.models.observer import AttentionTap, Observer
 from qroar_core.models.patch import parameters_under, replaced_parameters, rounded_inputs
-from qroar_core.models.tap import AttentionTap, Observer
 from qroar_core.quantizers.exact_keys import next_rounding
 from qroar_core.quantizers.fake_quantize import fake_quantize
 from qroar_core.transforms.groups import require_alike

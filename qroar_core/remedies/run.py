@@ -20,8 +20,8 @@ from functools import partial
 from torch import Tensor
 
 from qroar_core.errors import Cancelled
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.interpolations.frequencies import bands_of
-from qroar_core.interpolations.own import promised_length
 from qroar_core.models.applicability import applicability_on
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel

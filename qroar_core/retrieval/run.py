@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from qroar_core.interpolations.own import promised_length
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.cache_snapshot import forced_log_prob
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition

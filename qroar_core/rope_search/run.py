@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadOutput, BadSpec, Cancelled, NonFinite
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.interpolations.frequencies import native_inv_freq, rope_of
-from qroar_core.interpolations.own import promised_length
 from qroar_core.interpolations.spec import RopeSpec
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import replacing

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.interpolations.bands import Bands
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes, rope_of
-from qroar_core.interpolations.own import promised_length
 from qroar_core.interpolations.pressure import frequency_slope, interpolation_pressure, mean_distance
 from qroar_core.maths.attention_error import ErrorSetup, channel_log2
 from qroar_core.maths.channel_groups import ChannelGroup, numbers_in

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from qroar_core.diagnostics.anisotropy.measure import MIN_PAIRS, AnisotropyMeter
+from qroar_core.diagnostics.anisotropy.null import Swapped
 from qroar_core.diagnostics.anisotropy.observe import AnisotropyRecorder
 from qroar_core.diagnostics.anisotropy.result import OTHER_LAYER, SAME_VECTOR, SCALED
-from qroar_core.diagnostics.anisotropy.swapped import Swapped
 from qroar_core.diagnostics.anisotropy.table import anisotropy_of
 from qroar_core.diagnostics.measurement import Measurement
 from qroar_core.maths.positions import PositionBins

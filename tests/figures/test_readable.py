@@ -12,7 +12,7 @@ from qroar_core.evidence.controls import figure as controls
 from qroar_core.evidence.prediction import figure as prediction
 from qroar_core.evidence.replication import figure as replication
 from qroar_core.figures import gallery, maps, picture, runs
-from qroar_core.figures.apart import look, panel_of, tell_apart, told_by_shape
+from qroar_core.figures.distinct_traces import look, panel_of, tell_apart, told_by_shape
 from qroar_core.figures.lessons import aliasing as aliasing_figures
 from qroar_core.figures.lessons import clocks as clocks_figures
 from qroar_core.figures.lessons import commuting as commuting_figures

@@ -18,9 +18,9 @@ from qroar_core.diagnostics.pressure.figure_methods import by_pair as by_pair_of
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadSpec, NonFinite
 from qroar_core.interpolations.frequencies import interpolation_of, layer_group_ropes, rope_of, ropes_of
-from qroar_core.interpolations.plain import plain_rope
 from qroar_core.interpolations.pressure import frequency_slope
 from qroar_core.interpolations.pressure_of_methods import pressures
+from qroar_core.interpolations.rope_without_model import plain_rope
 from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.interpolations.tie import Tie, parse_ties, ties_text, ties_words, wavelength_of
 from qroar_core.models.measure import hidden_states

@@ -8,7 +8,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from qroar_core.errors import BadSpec, UnsupportedModel
-from qroar_core.interpolations.plain import plain_rope
+from qroar_core.interpolations.rope_without_model import plain_rope
 from qroar_core.lessons.heads import HEADS, STRETCHING, Head, interpolated, longrope_example
 from qroar_core.lessons.interpolations import bends
 from qroar_core.specs import RopeSpec

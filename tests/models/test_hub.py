@@ -21,8 +21,8 @@ from qroar_core.jobs import Manager
 from qroar_core.models import hub, hub_download
 from qroar_core.models.formats.gguf.source import gguf_of
 from qroar_core.models.load import run as load_model
+from qroar_core.models.model_argument import HubModel, parse
 from qroar_core.models.sources import DEMO, locate
-from qroar_core.models.typed import HubModel, parse
 from qroar_core.progress import cancellable, no_progress
 from tests.models.gguf_files import write_model
 from tests.models.hub_server import Hub, commit_of

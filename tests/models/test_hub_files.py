@@ -8,8 +8,8 @@ import pytest
 
 from qroar_core.errors import QRoarError
 from qroar_core.models.hub_files import chosen, is_model, quant_of
+from qroar_core.models.model_argument import HubModel, hub_model, parse
 from qroar_core.models.snapshots import snapshot_of
-from qroar_core.models.typed import HubModel, hub_model, parse
 
 INDEX = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
 MISTRAL = [  # as Mistral-7B-Instruct-v0.3 has them, and more beside

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from qroar_core.errors import BadSpec
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.interpolations.frequencies import native_inv_freq, rope_of
 from qroar_core.interpolations.methods.longrope import KNOTS
-from qroar_core.interpolations.own import promised_length
 from qroar_core.interpolations.registry import methods, stretching
 from qroar_core.interpolations.tie import Tie
 from qroar_core.rope_search.space import Candidate, RopeSpace

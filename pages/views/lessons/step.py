@@ -10,6 +10,7 @@ from pages.state import session
 from pages.state.clicks import carried_out
 from pages.state.lessons import QUESTIONS, numbered
 from pages.state.widget_state import chosen, fill
+from pages.views.focus import ONWARD
 from qroar_core.lessons.heads import HEADS, Head
 
 FACTORS = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0]
@@ -38,7 +39,7 @@ def next_lesson(now: str) -> None:
     """The way on to the step behind this one, and behind the last one to a model."""
     left = list(QUESTIONS)[list(QUESTIONS).index(now) + 1 :]
     if left:
-        st.button(f"Next: {numbered(left[0])}", key="learn_next", on_click=_open, args=(left[0],))
+        st.button(f"Next: {numbered(left[0])}", key=ONWARD, on_click=_open, args=(left[0],))
     else:
         st.page_link("pages/start.py", label="Now on a real model: Start", icon=":material/arrow_forward:")
 

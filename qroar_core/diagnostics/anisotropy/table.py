@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter, NullMeter
+from qroar_core.diagnostics.anisotropy.null import Source
 from qroar_core.diagnostics.anisotropy.result import (
     OTHER_LAYER,
     SAME_VECTOR,
@@ -16,9 +17,8 @@ from qroar_core.diagnostics.anisotropy.result import (
     AngleBlindNoise,
     Anisotropy,
 )
-from qroar_core.diagnostics.anisotropy.swapped import Source
-from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.tensor_lists import listed
 
 CONTROLS: dict[Source, str] = {"head": SWAPPED + SCALED, "layer": OTHER_LAYER + SCALED, "vector": SAME_VECTOR + SCALED}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.measurement import Measurement
 from qroar_core.diagnostics.outliers.observe import PROBES
+from qroar_core.diagnostics.tensor_lists import listed
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.sensitivity import second_order_kl

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from qroar_core.diagnostics.bands.observe import BandCostRecorder
 from qroar_core.diagnostics.bands.result import BandCost
-from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.observe import PROBES
 from qroar_core.diagnostics.sample import ROW_ERRORS, Sample, answered_by, null_drawn
 from qroar_core.diagnostics.standard_error import residuals, root_error
+from qroar_core.diagnostics.tensor_lists import listed
 from qroar_core.maths.scatter_gather import gathered
 from qroar_core.result import LayerBand, PerBand
 

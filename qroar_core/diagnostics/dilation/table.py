@@ -10,9 +10,9 @@ from torch import Tensor
 from qroar_core.diagnostics.dilation.measure import dilation
 from qroar_core.diagnostics.dilation.observe import DilationRecorder
 from qroar_core.diagnostics.dilation.result import Dilation, DilationNull
-from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.measure import ChannelMeter
 from qroar_core.diagnostics.sample import Sample, answered_by, null_drawn
+from qroar_core.diagnostics.tensor_lists import listed
 
 QUANTILES = (0.5, 0.99, 0.999)
 

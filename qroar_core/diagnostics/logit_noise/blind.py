@@ -25,7 +25,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.logit_noise.blind_spread import BlindSpread
+from qroar_core.diagnostics.logit_noise.blind_variance import BlindSpread
 from qroar_core.maths.meters import CPU
 from qroar_core.maths.softmax_rule import SoftmaxRule
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.logit_noise.measure import LayerLogitNoise, LogitNoiseMeter
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseCurves, NoiseNull
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.standard_error import root_error
+from qroar_core.diagnostics.tensor_lists import listed
 
 
 def noise_of(meters: list[LogitNoiseMeter | None], kind: str, still: Collection[int] = ()) -> LogitNoise:

@@ -17,8 +17,8 @@ from qroar_core.diagnostics.outliers.figure_rules import band_counts, rule_words
 from qroar_core.diagnostics.outliers.result import mean_of
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.by_group import Draw
+from qroar_core.figures.cache_by_result import once
 from qroar_core.figures.maps import Panel, pooled, pooled_edges, side_by_side
-from qroar_core.figures.once import once
 from qroar_core.figures.picture import FROM_WEIGHTS, Picture, bin_names
 
 COLUMNS = 128  # cells that input columns are pooled to

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.listed import MAP_DIGITS, listed, significant
 from qroar_core.diagnostics.outliers.entries import EDGES, Entries, EntryMeter
 from qroar_core.diagnostics.outliers.measure import ChannelMaps, ChannelMeter, Deal
 from qroar_core.diagnostics.outliers.result import Outliers, OutliersByRule
 from qroar_core.diagnostics.outliers.rules import by_band, chance_count, offered, outlier_shift, standing_out
 from qroar_core.diagnostics.outliers.weights import Matrix
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.tensor_lists import MAP_DIGITS, listed, significant
 from qroar_core.specs import DiagnosisSpec
 from qroar_core.specs.outliers import parameter_in_force
 

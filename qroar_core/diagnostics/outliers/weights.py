@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.listed import listed, significant
 from qroar_core.diagnostics.outliers.result_matrices import MatrixByRule, MatrixMap
 from qroar_core.diagnostics.outliers.rules import by_band, chance_count, outlier_limit, standing_out
+from qroar_core.diagnostics.tensor_lists import listed, significant
 from qroar_core.maths.meters import CPU, accumulator_device
 from qroar_core.models.families import QKSlot
 from qroar_core.models.loaded import LoadedModel

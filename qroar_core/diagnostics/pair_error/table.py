@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.pair_error.measure import FIELDS, PairErrorMeter
 from qroar_core.diagnostics.pair_error.result import PairErrors, RandomAngle
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.tensor_lists import listed
 
 
 def pair_errors_of(meters: Sequence[PairErrorMeter]) -> PairErrors:

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.rounding.measure import RoundingMeter
 from qroar_core.diagnostics.rounding.result import RoundedTensor, Roundings
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.tensor_lists import listed
 
 BY_HEAD = ("largest", "rms", "relative_to_value", "relative_to_vector", "norm_mean", "norm_rms", "clipped", "zeroed")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter, decibels
 from qroar_core.diagnostics.similarity.result import EXACT_DB, Accumulation, HiddenSimilarity
+from qroar_core.diagnostics.tensor_lists import listed
 
 BAND = 2  # standard errors on either side
 ERROR_BAR_WORDS = "bars and bands are 2 standard errors over the sampled rows"

@@ -25,7 +25,7 @@ from qroar_core.evidence.controls.findings import (
     precision_of,
 )
 from qroar_core.evidence.controls.result import Controls, Precision
-from qroar_core.interpolations.own import promised_length
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure

@@ -18,7 +18,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.evidence.replication import result as results
 from qroar_core.evidence.replication.claims import amplified, perplexity, pressure, short_context, tails, untestable
 from qroar_core.evidence.replication.result import Claim, Name, Replication
-from qroar_core.interpolations.own import promised_length
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.once import once
+from qroar_core.figures.cache_by_result import once
 from qroar_core.figures.picture import BLUE, ORANGE, Picture, framed
 from qroar_core.interpolations.registry import label_of
 from qroar_core.lessons.result import Aliasing, Kernel

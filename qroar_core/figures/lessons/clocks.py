@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.once import once
+from qroar_core.figures.cache_by_result import once
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
 from qroar_core.lessons.result import Clocks
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from plotly.subplots import make_subplots
 
-from qroar_core.figures.once import once
+from qroar_core.figures.cache_by_result import once
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
 from qroar_core.interpolations.base import ROUNDING
 from qroar_core.interpolations.registry import label_of

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from qroar_core.figures.once import once
+from qroar_core.figures.cache_by_result import once
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
 from qroar_core.lessons.result import Window
 

@@ -15,7 +15,7 @@ def _parameters(asked: RopeParameterInputs) -> dict[str, Any]:
 
 
 def _slope(at: Interpolation) -> Tensor:
-    """Plain RoPE has no factor. A checkpoint's own interpolation is its method's (`interpolations/own.py`)."""
+    """Plain RoPE has no factor. A checkpoint's own block is its method's (`interpolations/checkpoint_rope.py`)."""
     return at.native.double() * 0
 
 

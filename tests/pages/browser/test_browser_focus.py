@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from pages.state.lessons import QUESTIONS
 from tests.pages.browser import walk
 from tests.pages.browser.walk import LONG, PAGES, ROOT, settle, soon
 
@@ -101,6 +102,24 @@ def test_while_a_search_runs_and_when_it_has_ended_it_is_on_the_title(page, dash
         goes_on(page, "H1", "Tune")
     page.get_by_text("The search, candidate by candidate and in numbers").wait_for(timeout=LONG)
     assert page.evaluate(INSIDE)
+
+
+def test_the_next_step_of_learn_is_read_from_its_heading(dashboard, visit):
+    page = visit()
+    page.goto(f"{dashboard.address}/learn")
+    (_, words), (_, after), *_ = QUESTIONS.items()
+    page.get_by_role("heading", level=2).filter(has_text=words).wait_for(timeout=LONG)
+    settle(page)
+    onward = page.get_by_role("button", name=after).last
+    onward.scroll_into_view_if_needed()
+    onward.click()
+    heading = page.get_by_role("heading", level=2).filter(has_text=after)
+    heading.wait_for(timeout=LONG)
+    top = "h => { const at = h.getBoundingClientRect(); return at.top >= 0 && at.top < innerHeight / 3; }"
+    soon(page, lambda: heading.evaluate(top), True)
+    settle(page)
+    assert heading.evaluate(top)
+    assert page.evaluate(FOCUS)[0] == "H2"
 
 
 def test_below_a_heading_it_goes_to_that_heading(page):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.hub_files import SHARD
+from qroar_core.models.model_argument import hub_model, typed_path
 from qroar_core.models.snapshots import snapshot_of
-from qroar_core.models.typed import hub_model, typed_path
 from qroar_core.progress import OnStep, no_progress
 
 MAGIC = b"GGUF"

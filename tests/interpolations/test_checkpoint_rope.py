@@ -15,8 +15,8 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.errors import BadSpec
+from qroar_core.interpolations.checkpoint_rope import own_spec, promised_length, without_interpolation
 from qroar_core.interpolations.frequencies import layer_group_ropes
-from qroar_core.interpolations.own import own_spec, promised_length, without_interpolation
 from qroar_core.interpolations.pressure import attention_factor_slope, frequency_slope
 from qroar_core.interpolations.pressure_of_methods import pressures
 from qroar_core.models.text import Document

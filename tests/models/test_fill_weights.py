@@ -13,7 +13,7 @@ from qroar_core.errors import QRoarError
 from qroar_core.models.config_check import check_raw
 from qroar_core.models.config_keys import check_keys
 from qroar_core.models.families import BY_ARCHITECTURE, family_of
-from qroar_core.models.fill import filled, refuse_non_finite
+from qroar_core.models.fill_weights import filled, refuse_non_finite
 from qroar_core.models.formats.folder_tensors import headers
 from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.models.load import run as load_model

@@ -4,7 +4,7 @@ import gc
 import weakref
 
 from qroar_core.diagnostics.outliers import figure as outliers
-from qroar_core.figures.once import once
+from qroar_core.figures.cache_by_result import once
 from tests.helpers import planted
 
 
