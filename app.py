@@ -68,7 +68,7 @@ else:
 
     from pages.server import preload
     from pages.server.guard import Guard
-    from pages.server.page_order import keep_order
+    from pages.server.typed_before_leaving import keep_order
 
     keep_order()
     preload.serve()

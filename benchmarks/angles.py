@@ -15,8 +15,8 @@ from qroar_core.evaluation.run import must_rotate
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.progress import no_progress
-from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.guard import WindowScorer
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, SearchSpec
 from qroar_core.statistics.intervals import paired_interval

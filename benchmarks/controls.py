@@ -14,7 +14,7 @@ from qroar_core.evidence.controls.result import Controls, Estimate
 from qroar_core.models import load
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
-from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import INT4_K, Setting, default_setting
 from qroar_core.specs import ControlSpec, RopeSpec
 from qroar_core.specs.labels import setting_words

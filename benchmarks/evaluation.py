@@ -24,11 +24,11 @@ from qroar_core.evaluation.kl_report import kl_report
 from qroar_core.models import load, smollm2
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import measure
 from qroar_core.models.memory import cache_bytes_per_token
 from qroar_core.models.score import forward_seconds
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import SPLITS, split, windows
+from qroar_core.models.window_losses import measure
 from qroar_core.scale_search import run as search
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec

@@ -24,9 +24,9 @@ from benchmarks.headline_units import SEED, Block, Remedy, commit, key_of, reada
 from qroar_core.evaluation.run import must_rotate
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Windows, windows, windows_held
+from qroar_core.models.window_losses import measure
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales

@@ -17,8 +17,8 @@ from benchmarks.headline_units import Block, Remedy, commit, key_of, readable, s
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Document, split, windows
 from qroar_core.scale_search import choose_ties
-from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.result_ties import TieChoice
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec, SearchSpec
 from qroar_core.transforms.file import from_file, rope_from, to_file, write_atomically

@@ -13,9 +13,9 @@ from benchmarks.checkpoint import digest_of, loaded_as
 from benchmarks.objectives import ON_DEMO, ON_SMOLLM2, Case
 from qroar_core.models.text import SPLITS, split
 from qroar_core.progress import no_progress
-from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, SearchSpec
 from qroar_core.statistics.intervals import paired_interval

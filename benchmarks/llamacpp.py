@@ -20,10 +20,10 @@ from qroar_core.exporters import gguf_copy
 from qroar_core.models import smollm2
 from qroar_core.models.llama_cpp import LlamaCpp, LlamaCppStates, available, rotation_disabled
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import measure
 from qroar_core.models.score import token_nll
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import SPLITS, split, windows
+from qroar_core.models.window_losses import measure
 from qroar_core.quantizers.presets import KV_PRESETS
 from qroar_core.scale_search import run as search
 from qroar_core.setting import Setting

@@ -18,7 +18,7 @@ from qroar_core.models.llama_cpp import available
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.quantizers.presets import KV_PRESETS
-from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec
 from qroar_core.transforms.scales import Scales

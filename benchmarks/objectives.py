@@ -23,9 +23,9 @@ from qroar_core.models.capture import Capture, capture
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
 from qroar_core.scale_search.cached import CachedObjective
-from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.scale_search.state import clamp
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec

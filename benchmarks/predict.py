@@ -18,9 +18,9 @@ from qroar_core.evidence.prediction import run as predict
 from qroar_core.evidence.prediction.result import Prediction, Rank
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import hidden_states
 from qroar_core.models.score import divergence
 from qroar_core.models.text import split, windows
+from qroar_core.models.window_losses import hidden_states
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, PredictionSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.statistics.correlation import spearman

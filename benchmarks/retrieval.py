@@ -19,7 +19,7 @@ from qroar_core.retrieval import run as retrieve
 from qroar_core.retrieval.findings import QUANTIZED, REFERENCE, TUNED, compared
 from qroar_core.retrieval.prompts import prompts
 from qroar_core.retrieval.result import Retrieval, Trial
-from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RetrievalSpec, SearchSpec
 from qroar_core.transforms.scales import Scales

@@ -1,7 +1,8 @@
 """A diagnosis of any size without a model of that size: for what figures and pages cost.
 
-The classes of a diagnosis say what each of their lists is indexed by (`qroar_core.axes`), and the lists are drawn by
-that: a new field needs no line here, a new word one in `inflated` where its length depends on the model's size.
+The classes of a diagnosis say what each of their lists is indexed by (`qroar_core.result_shapes`), and the lists are
+drawn by that: a new field needs no line here, a new word one in `inflated` where its length depends on the size of the
+model.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from qroar_core.axes import ANY, Axes, indexed_fields
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.result import Diagnosis, LayerGroupDiagnosis
+from qroar_core.result_shapes import ANY, Axes, indexed_fields
 
 
 def inflated(

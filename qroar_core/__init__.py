@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from qroar_core.library.calls import export as export
     from qroar_core.library.calls import load as load
     from qroar_core.library.calls import search as search
-    from qroar_core.library.held_out import compare as compare
-    from qroar_core.library.held_out import evaluate as evaluate
-    from qroar_core.library.held_out import retrieve as retrieve
-    from qroar_core.library.held_out import tune_rope as tune_rope
+    from qroar_core.library.evaluation_calls import compare as compare
+    from qroar_core.library.evaluation_calls import evaluate as evaluate
+    from qroar_core.library.evaluation_calls import retrieve as retrieve
+    from qroar_core.library.evaluation_calls import tune_rope as tune_rope
     from qroar_core.library.results import Comparison as Comparison
     from qroar_core.library.results import Diagnosis as Diagnosis
     from qroar_core.library.results import Evaluation as Evaluation
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     **dict.fromkeys(("load", "diagnose", "choose_ties", "search", "export"), "library.calls"),
-    **dict.fromkeys(("evaluate", "retrieve", "compare", "tune_rope"), "library.held_out"),
+    **dict.fromkeys(("evaluate", "retrieve", "compare", "tune_rope"), "library.evaluation_calls"),
     **dict.fromkeys(
         ("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison", "RopeSearch"), "library.results"
     ),

@@ -26,7 +26,7 @@ def _main(arguments: list[str], program: str) -> int:
         from typer._click.exceptions import ClickException
         from typer.main import get_command
 
-        from qroar_core.cli.commands import app
+        from qroar_core.cli.register_commands import app
         from qroar_core.cli.usage import refusal
         from qroar_core.errors import Cancelled, QRoarError
 

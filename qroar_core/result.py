@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PlainSerializer, ValidationError
 from pydantic_core import CoreSchema
 
-from qroar_core.axes import AnyNumber, axes, contradiction
 from qroar_core.errors import QRoarError
 from qroar_core.plain_file import MIB, NotPlain, read_json, reason
+from qroar_core.result_shapes import AnyNumber, axes, contradiction
 
 DIGITS = 6  # significant digits kept in files; maps of largest |x| hold fewer (diagnostics/tensor_lists.py)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from qroar_core.interpolations.checkpoint_rope import promised_length
+from qroar_core.models.bos import opening
 from qroar_core.models.family_preset import for_family
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.opening import opening
 from qroar_core.models.own_rope import NONE, own_rope
 from qroar_core.models.text import SPLITS, Texts, split
 from qroar_core.specs import (

@@ -9,7 +9,7 @@ from pathlib import Path
 from qroar_core.checks import at_least, of_kind, one_of, whole
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import bands_of
-from qroar_core.library.parameters import in_parameters
+from qroar_core.library.refusal_words import in_parameters
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
 from qroar_core.models.text_choice import text_label, texts_of

@@ -219,8 +219,8 @@ def readable(request, monkeypatch):
 
 
 def _read_again(run):
-    from qroar_core.axes import contradiction
     from qroar_core.result import Result
+    from qroar_core.result_shapes import contradiction
     from qroar_core.scale_search.run import SearchOutcome
 
     @functools.wraps(run)

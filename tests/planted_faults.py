@@ -239,7 +239,7 @@ FAULTS = (
     ),
     Fault(
         "the library evaluates on the text that decides about scales",
-        "library/held_out.py",
+        "library/evaluation_calls.py",
         '        setup.texts()["heldout"],\n',
         '        setup.texts()["development"],\n',
         "library/test_calls.py",
@@ -363,7 +363,7 @@ FAULTS = (
     ),
     Fault(
         "a shortened window loses a token for each of its opening",
-        "models/opening.py",
+        "models/bos.py",
         "length + opening :]",
         "length + 2 * opening :]",
         "models/test_opening.py",

@@ -19,7 +19,7 @@ from typer.main import get_command
 import qroar_core
 from benchmarks.parts import PARTS, chosen
 from docs.tables import TABLES, with_table
-from qroar_core.cli.commands import app
+from qroar_core.cli.register_commands import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

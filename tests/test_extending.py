@@ -78,7 +78,7 @@ tokenizer.save_pretrained(folder)
 import qroar_core as qroar
 from qroar_core.interpolations.bands import partition
 from qroar_core.models.stream import Condition
-from qroar_core.models.measure import measure
+from qroar_core.models.window_losses import measure
 from qroar_core.specs import BandSpec, RopeSpec
 from qroar_core.transforms.scales import identity
 loaded = qroar.load(folder, dtype="float64")
@@ -279,7 +279,7 @@ def test_a_search_objective(with_file):
     assert method == "optuna, on the worst window"
     windows = """
 import qroar_core as qroar
-from qroar_core.models.measure import measure
+from qroar_core.models.window_losses import measure
 from qroar_core.models.stream import Condition
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.specs import SearchSpec

@@ -6,7 +6,7 @@ import pytest
 
 from pages.forms import pressure, setting
 from pages.views import status_bar
-from qroar_core.diagnostics.anisotropy.null import Source
+from qroar_core.diagnostics.anisotropy.angle_null import Source
 from qroar_core.diagnostics.anisotropy.table import CONTROLS
 from qroar_core.diagnostics.measurement import SIDES
 from qroar_core.diagnostics.pressure import figure as pressure_figure

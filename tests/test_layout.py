@@ -33,7 +33,7 @@ GROUND = (
     "job",
     "jobs",
     "result",
-    "axes",
+    "result_shapes",
     "bundled",
     "version",
     "plain_file",
@@ -59,7 +59,7 @@ MATHS = {  # files on tensors alone, in the folder of what they compute
 }
 MODELS = {
     "transforms": {"file", "groups", "refusal", "refusals"},
-    "interpolations": {"frequencies", "own", "plain", "pressure_of_methods"},
+    "interpolations": {"frequencies", "checkpoint_rope", "rope_without_model", "pressure_of_methods"},
 }
 SPECS = {"quantizers": {"spec", "parse"}, "interpolations": {"spec", "tie", "rope_file"}}
 MEMBERS = {

@@ -21,7 +21,7 @@ from qroar_core.escape import literal
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search.objective import FIRST
-from qroar_core.scale_search.registry import has_gradient, methods, objectives, reads, require_gradient
+from qroar_core.scale_search.search_objectives import has_gradient, methods, objectives, reads, require_gradient
 from qroar_core.setting import Setting
 from qroar_core.specs import Granularity, Mode, SearchSpec
 from qroar_core.specs.labels import GRANULARITY_WORDS

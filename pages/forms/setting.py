@@ -23,8 +23,8 @@ from qroar_core.escape import literal
 from qroar_core.interpolations.frequencies import bands_of, rope_of
 from qroar_core.interpolations.registry import label_of, methods
 from qroar_core.interpolations.tie import EXAMPLE, parse_ties, ties_text
+from qroar_core.models.bos import adds_bos, bos_word
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.opening import adds_bos, bos_word
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
 from qroar_core.number_of import number_of
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force, what_it_shows

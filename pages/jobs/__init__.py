@@ -35,7 +35,7 @@ from qroar_core.scale_search import run as scale_search
 from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.manual_scales import Probe
 from qroar_core.scale_search.outcome import SearchOutcome
-from qroar_core.scale_search.registry import objectives
+from qroar_core.scale_search.search_objectives import objectives
 from qroar_core.setting import Setting
 from qroar_core.specs import (
     ComparisonSpec,

@@ -16,8 +16,8 @@ from pydantic import Field, TypeAdapter
 from pydantic_core import from_json
 
 from pages.state.lessons import FIRST_LESSON, QUESTIONS
+from qroar_core.models.bos import bos_id
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.opening import bos_id
 from qroar_core.models.text import COLLECTIONS
 from qroar_core.runs.record import RunRecord
 from qroar_core.runs.store import NAME

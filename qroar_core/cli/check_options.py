@@ -40,7 +40,7 @@ def check_specs(
     with about("--l2-penalty"):  # a list of words was checked before, and a clash names its option itself
         search = SearchSpec(bands=BandSpec(count), **given).of_kinds(kinds_of(options))
     if search.kinds:
-        from qroar_core.scale_search.registry import require_gradient
+        from qroar_core.scale_search.search_objectives import require_gradient
 
         require_gradient(search)
     with about("--bounds"):
@@ -74,7 +74,7 @@ def check_workers(options: dict[str, Any]) -> None:
         raise BadSpec("needs a file to share", where="--workers", do="add --storage FILE")
     if (storage := storage_of(options)) is not None:
         require_writable_folder(storage.absolute().parent)
-        from qroar_core.scale_search.registry import require_shareable
+        from qroar_core.scale_search.search_objectives import require_shareable
 
         require_shareable(SearchSpec(method=options["method"], objective=options["objective"]))
 

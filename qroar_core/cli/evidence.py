@@ -23,7 +23,7 @@ from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 def controls(options: dict) -> None:
     """Measure what else the gain could come from: any spread of scales, retuning, text, seed, number format."""
     from qroar_core.evidence.controls import run as stage
-    from qroar_core.scale_search.find_scales import find_scales
+    from qroar_core.scale_search.search_without_decision import find_scales
     from qroar_core.transforms.file import from_file
 
     folder, texts, spec = new_folder(options), documents(options), control_spec(options)

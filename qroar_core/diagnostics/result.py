@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from qroar_core.axes import Sizes, axes
 from qroar_core.diagnostics.aliasing.result import AliasingKernel
 from qroar_core.diagnostics.anisotropy.result import Anisotropy
 from qroar_core.diagnostics.bands.result import Band, BandCost, Pairs
@@ -33,6 +32,7 @@ from qroar_core.diagnostics.tail_inflation.result import TENSORS, Survival, Tail
 from qroar_core.diagnostics.tail_inflation.result import null_rows as tail_nulls
 from qroar_core.plain_file import MIB
 from qroar_core.result import LayerBand, Result
+from qroar_core.result_shapes import Sizes, axes
 from qroar_core.scale_search.result import Verdict
 from qroar_core.specs import Mode
 from qroar_core.transforms.result import band_order

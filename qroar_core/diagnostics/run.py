@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.assemble import Passes, Recorders, assemble
-from qroar_core.diagnostics.bands.output import output_costs
+from qroar_core.diagnostics.bands.next_token_cost import output_costs
 from qroar_core.diagnostics.measurement import LongContext, Measurement, Rounding
 from qroar_core.diagnostics.quantized_pass import QuantizedPass, Reference
 from qroar_core.diagnostics.result import Diagnosis
@@ -27,10 +27,10 @@ from qroar_core.interpolations.checkpoint_rope import promised_length, without_i
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes
 from qroar_core.maths.positions import PositionBins, Sampled, log_spaced
 from qroar_core.maths.sketches import TopTail
+from qroar_core.models.bos import starts
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import require_room, return_freed_pages
-from qroar_core.models.opening import starts
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Condition, Observer, Stream, open_stream
 from qroar_core.models.text import Documents, windows

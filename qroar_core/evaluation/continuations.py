@@ -13,11 +13,11 @@ from torch import Tensor
 from qroar_core.errors import BadText
 from qroar_core.evaluation.continuations_result import Continuation, Continuations
 from qroar_core.interpolations.checkpoint_rope import promised_length
+from qroar_core.models.bos import opening
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.decode import added_text, decode
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.opening import opening
 from qroar_core.models.text import Document, Documents, bos_of, encode, windows
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads

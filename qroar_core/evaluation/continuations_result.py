@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from qroar_core.axes import axes
 from qroar_core.result import Result
+from qroar_core.result_shapes import axes
 
 
 class Continuation(Result):

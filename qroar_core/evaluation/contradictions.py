@@ -18,7 +18,7 @@ from scipy.special import stdtrit  # Student's t; scipy.stats takes half a secon
 from qroar_core.evaluation.findings import Means, findings
 from qroar_core.evaluation.kl_report_contradictions import closeness_against
 from qroar_core.evaluation.result import Evaluation, PositionCurve, Row
-from qroar_core.evaluation.sentences import DIGIT, sentences_against
+from qroar_core.evaluation.sentence_check import DIGIT, sentences_against
 from qroar_core.scale_search.gain import contradicts, on_held_out
 from qroar_core.statistics.intervals import mean_interval
 

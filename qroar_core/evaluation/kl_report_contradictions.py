@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from qroar_core.evaluation.result import KLReport
-from qroar_core.evaluation.sentences import DIGIT
+from qroar_core.evaluation.sentence_check import DIGIT
 from qroar_core.statistics.intervals import mean_interval
 
 

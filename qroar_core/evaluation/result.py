@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from qroar_core.axes import axes
 from qroar_core.result import Result, Unbounded
+from qroar_core.result_shapes import axes
 
 Count = Annotated[int, axes(least=1)]
 Share = Annotated[float, axes(least=0, most=1)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qroar_core.models.bos import adds_bos, bos_id
 from qroar_core.models.finite import require_finite
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import hidden_states
-from qroar_core.models.opening import adds_bos, bos_id
 from qroar_core.models.score import token_nll
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import split
 from qroar_core.models.token_ids import embedding_rows
+from qroar_core.models.window_losses import hidden_states
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 

@@ -15,8 +15,8 @@ from qroar_core.errors import BadCheckpoint
 from qroar_core.exporters.gguf_copy import row_gains
 from qroar_core.models.formats.gguf.blocks import BLOCKS, EXPONENTS, FLOAT16_HALF_STEP, HALF_STEP
 from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.header_entries import Header, TensorInfo
 from qroar_core.models.formats.gguf.model import ROPE_TENSORS, GgufModel, understood
-from qroar_core.models.formats.gguf.parts import Header, TensorInfo
 from qroar_core.models.formats.gguf.source import label_of
 from qroar_core.transforms.scales import Scales
 

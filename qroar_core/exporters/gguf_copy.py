@@ -30,10 +30,10 @@ from qroar_core.interpolations.frequencies import Rope, rope_parameters
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf.blocks import require_scalable, scale_rows
 from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.header_entries import TensorInfo, header_bytes, padded
 from qroar_core.models.formats.gguf.model import ROPE_FREQS, ROPE_TENSORS, GgufModel, understood
-from qroar_core.models.formats.gguf.parts import TensorInfo, header_bytes, padded
-from qroar_core.models.formats.gguf.rope_entries import GgufRope, gguf_rope, per_pair_rope
 from qroar_core.models.formats.gguf.source import label_of
+from qroar_core.models.formats.gguf.write_rope import GgufRope, gguf_rope, per_pair_rope
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.own_rope import NONE, exported_context, words_of
 from qroar_core.models.snapshots import snapshot_of

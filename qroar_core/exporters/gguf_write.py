@@ -35,11 +35,18 @@ from qroar_core.exporters.written_rope import (
 from qroar_core.interpolations.frequencies import rope_of, rope_parameters
 from qroar_core.models.families import FAMILIES
 from qroar_core.models.formats.gguf.header import read_header
-from qroar_core.models.formats.gguf.layouts import LAYOUTS, Layout, gguf_names, row_order
+from qroar_core.models.formats.gguf.header_entries import (
+    DEFAULT_ALIGNMENT,
+    Entry,
+    TensorInfo,
+    entry,
+    header_bytes,
+    padded,
+)
 from qroar_core.models.formats.gguf.model import ELSEWHERE, ROPE_FREQS
-from qroar_core.models.formats.gguf.parts import DEFAULT_ALIGNMENT, Entry, TensorInfo, entry, header_bytes, padded
-from qroar_core.models.formats.gguf.rope_entries import GgufRope, gguf_rope, per_pair_rope
 from qroar_core.models.formats.gguf.tokenizer_entries import tokenizer_entries
+from qroar_core.models.formats.gguf.write_layouts import LAYOUTS, Layout, gguf_names, row_order
+from qroar_core.models.formats.gguf.write_rope import GgufRope, gguf_rope, per_pair_rope
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import exported_context
 from qroar_core.progress import OnStep, Step, no_progress

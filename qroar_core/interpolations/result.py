@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from qroar_core.axes import axes
 from qroar_core.result import Result
+from qroar_core.result_shapes import axes
 from qroar_core.specs import ROPE_METHODS, DistanceLaw
 
 

@@ -13,7 +13,7 @@ from qroar_core.errors import BadCheckpoint, BadSpec
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
 from qroar_core.library.arguments import check_diagnosis, check_on_step, resolved, scales_of, spec_of
-from qroar_core.library.parameters import in_parameters
+from qroar_core.library.refusal_words import in_parameters
 from qroar_core.library.results import Diagnosis, TieChoice
 from qroar_core.library.search import Search
 from qroar_core.library.transform import Transform

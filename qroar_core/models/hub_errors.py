@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from qroar_core.errors import BadCheckpoint
-from qroar_core.models.cache import FULL
+from qroar_core.models.cache_folder import FULL
 from qroar_core.models.model_argument import HubModel
 
 NOTHING = "does not have it"

@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
-from qroar_core.models.cache import cache_dir, cache_errors, writable_cache
+from qroar_core.models.cache_folder import cache_dir, cache_errors, writable_cache
 from qroar_core.models.formats.digest import sha256
 from qroar_core.progress import CANCEL_POLL_SECONDS, OnStep, Step, no_progress
 

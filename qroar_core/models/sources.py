@@ -9,8 +9,8 @@ from typing import Any
 
 from qroar_core.bundled import ASSETS
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
-from qroar_core.models.cache import cache_dir as cache_dir  # many ask for it here
-from qroar_core.models.cache import cache_errors
+from qroar_core.models.cache_folder import cache_dir as cache_dir  # many ask for it here
+from qroar_core.models.cache_folder import cache_errors
 from qroar_core.models.checkpoint_files import has, table_in
 from qroar_core.models.formats.gguf.source import is_gguf, label_of
 from qroar_core.models.formats.stored import StoredTensor
@@ -149,8 +149,8 @@ def refuse_adapter(folder: Path) -> None:
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep, note: str = "") -> Source:
+    from qroar_core.models.formats.gguf.config_folder import template_folder
     from qroar_core.models.formats.gguf.opened import open_gguf
-    from qroar_core.models.formats.gguf.template import template_folder
 
     step = Step("load", 0, 4, f"read {label}")
     opened = run_cancellable(lambda: open_gguf(path), on_step, step)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from qroar_core.bundled import ASSETS
 from qroar_core.errors import BadText
-from qroar_core.models.coding import encode, excerpt, tokens_held
-from qroar_core.models.opening import opening
+from qroar_core.models.bos import opening
+from qroar_core.models.document_tokens import encode, excerpt, tokens_held
 from qroar_core.models.text_files import ENDS, AnyDocument, Document, LargeDocument, open_text, read_text, thirds
 from qroar_core.models.unread_text import Span, Stretch, stretches
 from qroar_core.specs import Bos

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qroar_core.models.coding import SAMPLE, encode, rows_held, tokens_held
+from qroar_core.models.document_tokens import SAMPLE, encode, rows_held, tokens_held
 from qroar_core.models.text_files import AnyDocument, LargeDocument
 
 Span = tuple[str, int, int]  # name of a document, first and one past the last: tokens, or bytes of a large one

@@ -8,7 +8,7 @@ from typing import Any
 from qroar_core.errors import BadSpec
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.registry import require_gradient
+from qroar_core.scale_search.search_objectives import require_gradient
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, SearchSpec
 

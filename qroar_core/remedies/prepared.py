@@ -18,7 +18,7 @@ from qroar_core.models.linear_inputs import LinearInputs, linear_inputs
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, Step
-from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AliasChoices, Field
 
-from qroar_core.axes import ANY, axes
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.remedy import FREE, Remedy
 from qroar_core.result import Result, Unbounded
+from qroar_core.result_shapes import ANY, axes
 from qroar_core.scale_search.gain import targets_of
 from qroar_core.specs import todays_remedy
 

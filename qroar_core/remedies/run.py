@@ -25,11 +25,11 @@ from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.applicability import applicability_on
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import measure
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.patch import substituted_weights
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Texts, Windows, windows
+from qroar_core.models.window_losses import measure
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.remedies.applicable import ApplicableRemedy, applicable_remedies, searches, turned_keys
@@ -39,7 +39,7 @@ from qroar_core.remedies.prepared import Prepared, RemedyInputs
 from qroar_core.remedies.remedy import SEARCH, TURNING
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import exp
-from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, QuantSpec, RopeSpec
 from qroar_core.statistics.intervals import mean_interval, paired_interval

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.evaluation.figure import NAMES
-from qroar_core.figures.maps import Panel, side_by_side
+from qroar_core.figures.heatmaps import Panel, side_by_side
 from qroar_core.figures.picture import DIVERGING, SEQUENTIAL, Picture
 from qroar_core.figures.readable import write_on_cells
 from qroar_core.retrieval.findings import TASK_WORDS

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadText
-from qroar_core.models.coding import encode, excerpt, tokens_held
-from qroar_core.models.opening import opening
+from qroar_core.models.bos import opening
+from qroar_core.models.document_tokens import encode, excerpt, tokens_held
 from qroar_core.models.text import Documents, LargeDocument, bos_of
 from qroar_core.models.token_ids import token_ids
 from qroar_core.retrieval.wording import KEYS, LARGEST, SMALLEST, WORDINGS, Wording

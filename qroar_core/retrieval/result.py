@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from qroar_core.axes import ANY, axes
 from qroar_core.result import Result
+from qroar_core.result_shapes import ANY, axes
 
 Outcome = Literal["hit", "wrong", "cut off", "no number"]  # of a generated answer; see retrieval.answers
 Task = Literal["passkey", "needles"]

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from qroar_core.interpolations.checkpoint_rope import promised_length
+from qroar_core.models.bos import opening
 from qroar_core.models.cache_snapshot import forced_log_prob
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.decode import decode_from, end_tokens, read
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.opening import opening
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Stream, open_stream
 from qroar_core.models.text import Documents, bos_of

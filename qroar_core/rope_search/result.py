@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Strict
 
-from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.errors import BadSpec
 from qroar_core.evidence.controls.result import Estimate
 from qroar_core.interpolations.rope_file import rope_of_json
 from qroar_core.interpolations.spec import RopeSpec, rope_of_block
 from qroar_core.result import Result, Unbounded
+from qroar_core.result_shapes import ANY, Sizes, axes
 from qroar_core.scale_search.gain import targets_of
 
 How = Literal["setting", "published", "nearest", "proposed", "exchanged"]

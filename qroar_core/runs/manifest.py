@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import ValidationError
 
-from qroar_core.axes import axes
 from qroar_core.result import Result
+from qroar_core.result_shapes import axes
 from qroar_core.transforms.result import ModelIdentity
 
 CHECKSUM_COVERS = 2  # raised where models.checksum takes in more: the same model then has another checksum

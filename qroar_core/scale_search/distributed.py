@@ -13,7 +13,7 @@ from torch import Tensor
 from qroar_core.progress import OnStep
 from qroar_core.scale_search.optuna_candidates import TrialRunner, sequential
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.registry import objectives, require_shareable
+from qroar_core.scale_search.search_objectives import objectives, require_shareable
 from qroar_core.scale_search.shared_study import SharedStudy
 from qroar_core.specs.written import written
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from qroar_core.errors import NonFinite
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
+from qroar_core.models.window_losses import measure
 from qroar_core.progress import OnStep
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.statistics.intervals import paired_interval

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from qroar_core.axes import ANY, axes
 from qroar_core.result import Result, Unbounded
+from qroar_core.result_shapes import ANY, axes
 from qroar_core.scale_search.gain import Decision
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from qroar_core.axes import ANY, axes
 from qroar_core.interpolations.tie import Tie, ties_text
 from qroar_core.result import Result, Unbounded
+from qroar_core.result_shapes import ANY, axes
 
 
 class TriedTie(Result):

@@ -25,9 +25,9 @@ from qroar_core.scale_search.guard import WindowScorer, guarded
 from qroar_core.scale_search.objective import FIRST, Refinement
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.registry import objectives, require_gradient
 from qroar_core.scale_search.result import HistoryPoint, SearchReport
 from qroar_core.scale_search.search_methods import methods
+from qroar_core.scale_search.search_objectives import objectives, require_gradient
 from qroar_core.scale_search.starts import starts
 from qroar_core.scale_search.state import AdamState, SearchState
 from qroar_core.scale_search.validation import TooLittleText, decide

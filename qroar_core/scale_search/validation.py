@@ -14,7 +14,7 @@ from qroar_core.models.text import Windows, longest_held, windows
 from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.registry import objectives
+from qroar_core.scale_search.search_objectives import objectives
 from qroar_core.statistics.intervals import paired_interval
 from qroar_core.transforms.scales import Scales
 

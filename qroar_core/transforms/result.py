@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from qroar_core.axes import ANY, axes
 from qroar_core.plain_file import MIB
 from qroar_core.result import Result
+from qroar_core.result_shapes import ANY, axes
 from qroar_core.specs import Granularity, Mode
 from qroar_core.transforms.registry import kinds, switches
 

@@ -13,7 +13,7 @@ from benchmarks.headline_units import Block, Remedy
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.models import load
 from qroar_core.models.text import Windows, split, windows
-from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from benchmarks.synthetic import inflated
-from qroar_core.axes import contradiction
 from qroar_core.diagnostics import run as diagnose
+from qroar_core.result_shapes import contradiction
 from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec
 from tests.helpers import planted

@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from qroar_core.cli.commands import app
+from qroar_core.cli.register_commands import app
 from qroar_core.errors import BadCheckpoint, BadOutput, BadSpec
 from qroar_core.models import text_choice as texts
 from qroar_core.models.writable import require_writable_folder

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from qroar_core.diagnostics.anisotropy.angle_null import Swapped
 from qroar_core.diagnostics.anisotropy.measure import MIN_PAIRS, AnisotropyMeter
-from qroar_core.diagnostics.anisotropy.null import Swapped
 from qroar_core.diagnostics.anisotropy.observe import AnisotropyRecorder
 from qroar_core.diagnostics.anisotropy.result import OTHER_LAYER, SAME_VECTOR, SCALED
 from qroar_core.diagnostics.anisotropy.table import anisotropy_of

@@ -21,7 +21,7 @@ from qroar_core.diagnostics.rounding import figure as rounding
 from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.diagnostics.tail_inflation import figure as tails
 from qroar_core.figures.gallery import gallery
-from qroar_core.figures.maps import pooled, pooled_edges, pooled_map
+from qroar_core.figures.heatmaps import pooled, pooled_edges, pooled_map
 from qroar_core.figures.picture import PAYLOAD_LIMIT
 from tests.helpers import planted
 

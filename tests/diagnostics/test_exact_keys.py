@@ -12,9 +12,9 @@ from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.sample import Sample, about_errors
 from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.evaluation import run as evaluate
-from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document
+from qroar_core.models.window_losses import measure
 from qroar_core.quantizers.exact_keys import first_exact_key, still_exact, what_a_query_reads
 from qroar_core.quantizers.presets import preset_quant
 from qroar_core.result import Result

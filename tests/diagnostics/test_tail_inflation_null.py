@@ -8,7 +8,7 @@ import torch
 
 from qroar_core.diagnostics.tail_inflation.measure import BandTails, swapped_ratios, swaps
 from qroar_core.diagnostics.tail_inflation.table import tail_table
-from qroar_core.maths.draws import null_range
+from qroar_core.maths.null_range import null_range
 from qroar_core.maths.sketches import TopTail
 from qroar_core.specs import DiagnosisSpec
 

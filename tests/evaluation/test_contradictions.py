@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from qroar_core.axes import contradiction
 from qroar_core.evaluation.contradictions import contradictions_of
 from qroar_core.evaluation.findings import position_curve
 from qroar_core.evaluation.kl_report import kl_report
 from qroar_core.evaluation.kl_report_contradictions import closeness_against
 from qroar_core.evaluation.result import Evaluation, KLReport
+from qroar_core.result_shapes import contradiction
 from tests.helpers import planted
 
 WINDOWS = 4

@@ -165,8 +165,8 @@ def test_the_cost_by_position_pairs_windows_at_every_point(tiny):
     """Oracle: NLL of every token from the stream, scipy's paired t-test at each of 32 runs of positions."""
     from scipy.stats import ttest_rel
 
-    from qroar_core.models.measure import measure
     from qroar_core.models.stream import Condition
+    from qroar_core.models.window_losses import measure
 
     loaded = tiny()
     spec = EvaluationSpec(lengths=(96,), windows=5, targets=70, rotation=False)

@@ -14,9 +14,9 @@ from qroar_core.evaluation.gap import tuned_share
 from qroar_core.evaluation.headline import headline
 from qroar_core.evaluation.two_gains import loses_to_tie, under_a_tie
 from qroar_core.interpolations.tie import Tie
-from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import windows
+from qroar_core.models.window_losses import measure
 from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, RopeSpec
 from qroar_core.transforms.scales import Scales

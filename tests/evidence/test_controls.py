@@ -6,10 +6,10 @@ import torch
 from qroar_core.errors import BadScales, BadSpec, Cancelled
 from qroar_core.evaluation import run as evaluate
 from qroar_core.evidence.controls import measure as controls
-from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
+from qroar_core.models.window_losses import measure
 from qroar_core.setting import Setting
 from qroar_core.specs import ControlSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales, identity

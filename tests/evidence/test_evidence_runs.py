@@ -9,7 +9,7 @@ from qroar_core.evidence.controls import run as controls
 from qroar_core.evidence.replication import run as replicate
 from qroar_core.evidence.replication.measure import NO_SCALES
 from qroar_core.models.text import SPLITS, Document, split
-from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import default_setting
 from qroar_core.specs import (
     ControlSpec,

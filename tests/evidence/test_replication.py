@@ -11,9 +11,9 @@ from qroar_core.errors import BadSpec
 from qroar_core.evaluation import run as evaluate
 from qroar_core.evidence.replication import measure as replicate
 from qroar_core.evidence.replication.measure import ReplicationSetting, measure_claims
-from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
+from qroar_core.models.window_losses import measure
 from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, ReplicationSpec, RopeSpec
 from qroar_core.transforms.scales import Scales, identity

@@ -17,10 +17,10 @@ import torch
 
 from qroar_core.errors import BadOutput, BadSpec, Cancelled
 from qroar_core.exporters import hf
-from qroar_core.models.measure import last_hidden
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.score import logits_of
 from qroar_core.models.stream import Condition, open_stream
+from qroar_core.models.window_losses import last_hidden
 from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from qroar_core.exporters import gguf_copy, gguf_write
-from qroar_core.models.measure import measure
 from qroar_core.models.score import logits_of
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import encode, split
+from qroar_core.models.window_losses import measure
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales

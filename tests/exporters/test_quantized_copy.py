@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError, UnsupportedModel
 from qroar_core.exporters import hf, quantized_copy, verify
-from qroar_core.models.formats.packed_weights import packings_of
+from qroar_core.models.formats.read_formats import packings_of
 from qroar_core.models.load import run as load_model
 from qroar_core.models.patch import replaced_parameters, scaled_parameters
 from qroar_core.specs import RopeSpec

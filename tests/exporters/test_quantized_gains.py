@@ -16,10 +16,10 @@ from qroar_core.errors import BadScales, BadSpec, QRoarError
 from qroar_core.exporters import quantized_copy, verify
 from qroar_core.models.formats import mxfp4
 from qroar_core.models.load import run as load_model
-from qroar_core.models.measure import last_hidden
 from qroar_core.models.patch import replaced_parameters, scaled_parameters
 from qroar_core.models.score import logits_of
 from qroar_core.models.stream import Condition, open_stream
+from qroar_core.models.window_losses import last_hidden
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 from tests.models.families_table import CASES, loaded_of

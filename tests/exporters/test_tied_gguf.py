@@ -16,9 +16,9 @@ from qroar_core.interpolations.tie import Tie
 from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.formats.gguf.model import understood
 from qroar_core.models.load import run as load_model
-from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import encode, split
+from qroar_core.models.window_losses import measure
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales

@@ -14,10 +14,10 @@ from qroar_core.errors import BadSpec, UnsupportedModel
 from qroar_core.exporters import verify, w4a16
 from qroar_core.exporters.folder import write_note
 from qroar_core.models.load import run as load_model
-from qroar_core.models.measure import last_hidden, measure
 from qroar_core.models.patch import quantized_parameters, replaced_parameters, scaled_parameters
 from qroar_core.models.score import logits_of
 from qroar_core.models.stream import Condition, open_stream
+from qroar_core.models.window_losses import last_hidden, measure
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales
 

@@ -11,7 +11,7 @@ from qroar_core.diagnostics.bands import figure as band_figures
 from qroar_core.evidence.controls import figure as controls
 from qroar_core.evidence.prediction import figure as prediction
 from qroar_core.evidence.replication import figure as replication
-from qroar_core.figures import gallery, maps, picture, runs
+from qroar_core.figures import gallery, heatmaps, picture, runs
 from qroar_core.figures.distinct_traces import look, panel_of, tell_apart, told_by_shape
 from qroar_core.figures.lessons import aliasing as aliasing_figures
 from qroar_core.figures.lessons import clocks as clocks_figures
@@ -192,9 +192,9 @@ def test_maps_with_numbers_write_them_in_black_or_white():
 def test_crosses_on_cells_stand_out_from_every_cell(scale):
     values = [i / 20 for i in range(21)]
     middle = 0.5 if scale == picture.DIVERGING else None
-    one = maps.Panel("", [values], [str(v) for v in values], "x", "x")
-    figure = maps.side_by_side([one], ["row"], "", middle=middle)
-    maps.crossed(figure, [(maps.column_at(0, i, 21), 0, v) for i, v in enumerate(values)], "inside", scale)
+    one = heatmaps.Panel("", [values], [str(v) for v in values], "x", "x")
+    figure = heatmaps.side_by_side([one], ["row"], "", middle=middle)
+    heatmaps.crossed(figure, [(heatmaps.column_at(0, i, 21), 0, v) for i, v in enumerate(values)], "inside", scale)
     cross = figure.data[1]
     inks = cross.marker.line.color
     assert (len(cross.x), {*inks}) == (21, {BLACK, WHITE})
@@ -204,18 +204,23 @@ def test_crosses_on_cells_stand_out_from_every_cell(scale):
 
 @pytest.mark.parametrize(("panels", "lines"), [(1, 1), (2, 1), (4, 2)])
 def test_titles_over_panels_take_the_lines_that_their_width_asks_for(panels, lines):
-    one = maps.Panel("null: positions split at random", [[1.0]], ["0"], "band", "band")
-    layout = maps.side_by_side([one] * panels, ["row"], "").layout
+    one = heatmaps.Panel("null: positions split at random", [[1.0]], ["0"], "band", "band")
+    layout = heatmaps.side_by_side([one] * panels, ["row"], "").layout
     assert {note.text.count("<br>") + 1 for note in layout.annotations} == {lines}
     assert layout.margin.t == 17 + 17 * lines
-    assert max(len(line) for note in layout.annotations for line in note.text.split("<br>")) * panels <= maps.TITLE_ROOM
+    assert (
+        max(len(line) for note in layout.annotations for line in note.text.split("<br>")) * panels
+        <= heatmaps.TITLE_ROOM
+    )
 
 
 def test_names_of_columns_leave_room_for_each_other_in_the_narrowest_figure():
     names = [f"{i}–{i + 63}" for i in range(0, 4096, 64)]
     for panels in (1, 2):
-        ticks = maps.side_by_side([maps.Panel("", [[1.0] * 64], names, "x", "x")] * panels, ["row"], "").layout.xaxis
-        assert sum(len(name) + 2 for name in ticks.ticktext) <= maps.LABEL_ROOM + 11  # the last starts within it
+        ticks = heatmaps.side_by_side(
+            [heatmaps.Panel("", [[1.0] * 64], names, "x", "x")] * panels, ["row"], ""
+        ).layout.xaxis
+        assert sum(len(name) + 2 for name in ticks.ticktext) <= heatmaps.LABEL_ROOM + 11  # the last starts within it
 
 
 @pytest.mark.parametrize("drawn", DRAWN, ids=lambda p: p.title[:60])
@@ -256,8 +261,8 @@ def test_labels_of_bands_stand_upright_with_room_between_them(count, pairs, pane
 
 
 def test_a_map_says_its_unit_once_and_sends_no_more_digits_than_show():
-    one = maps.Panel("", [[1 / 3, None]], ["a", "b"], "x", "channel")
-    (trace,) = maps.side_by_side([one], ["layer 0"], "nats").data
+    one = heatmaps.Panel("", [[1 / 3, None]], ["a", "b"], "x", "channel")
+    (trace,) = heatmaps.side_by_side([one], ["layer 0"], "nats").data
     assert [list(row) for row in trace.z] == [[0.333333, None]]
     assert [list(row) for row in trace.hovertext] == [["layer 0, channel a: 0.3333", "layer 0, channel b: no data"]]
     assert trace.hovertemplate == "%{hovertext} nats<extra></extra>"

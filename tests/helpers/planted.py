@@ -24,8 +24,8 @@ from qroar_core.evaluation.findings import by_document
 from qroar_core.evaluation.result import Attribution, Evaluation, Gain, PositionCurve, RotationFinding, Row
 from qroar_core.evaluation.run import scored
 from qroar_core.scale_search.gain import Decision
-from qroar_core.scale_search.registry import objectives
 from qroar_core.scale_search.result import HistoryPoint, SearchReport, Verdict
+from qroar_core.scale_search.search_objectives import objectives
 from qroar_core.statistics.intervals import mean_interval, paired_interval
 from qroar_core.transforms.result import ModelIdentity, ScalesFile
 

@@ -15,9 +15,9 @@ from qroar_core.exporters import gguf_write, hf
 from qroar_core.interpolations.frequencies import interpolation_of, rope_of
 from qroar_core.interpolations.pressure import attention_factor_slope
 from qroar_core.models.load import run as load_model
-from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import encode, split
+from qroar_core.models.window_losses import measure
 from qroar_core.specs import RopeSpec
 from qroar_core.specs.labels import rope_words
 from qroar_core.specs.written import written

@@ -23,8 +23,8 @@ from qroar_core.interpolations.pressure_of_methods import pressures
 from qroar_core.interpolations.rope_without_model import plain_rope
 from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.interpolations.tie import Tie, parse_ties, ties_text, ties_words, wavelength_of
-from qroar_core.models.measure import hidden_states
 from qroar_core.models.stream import Condition
+from qroar_core.models.window_losses import hidden_states
 from qroar_core.runs.stage_files import file_of, plain
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, ReplicationSpec, RopeSpec

@@ -9,7 +9,7 @@ import pytest
 
 import qroar_core as qroar
 from qroar_core.errors import BadSpec
-from qroar_core.library.parameters import PHRASES
+from qroar_core.library.refusal_words import PHRASES
 from qroar_core.specs import EvaluationSpec, RopeSpec
 
 CORE = Path(qroar.__file__).parent

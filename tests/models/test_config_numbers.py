@@ -163,7 +163,7 @@ def test_a_size_of_a_gguf_header_past_its_tensors_is_refused(tmp_path, monkeypat
 def with_entry(path, key, value):
     """The bytes of a good file with one whole number set."""
     from qroar_core.models.formats.gguf.header import read_header
-    from qroar_core.models.formats.gguf.parts import entry, header_bytes
+    from qroar_core.models.formats.gguf.header_entries import entry, header_bytes
 
     header = read_header(path)
     entries = header.entries | {key: entry(key, 4, value)}

@@ -10,8 +10,8 @@ import torch
 from qroar_core.errors import NonFinite
 from qroar_core.interpolations.frequencies import Rope, rope_of
 from qroar_core.models.finite import Watch, require_finite, require_finite_parameters
-from qroar_core.models.measure import hidden_states, measure
 from qroar_core.models.stream import Condition, drain, open_stream
+from qroar_core.models.window_losses import hidden_states, measure
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qroar_core.errors import BadText
 from qroar_core.models import text_files
-from qroar_core.models.coding import tokens_held
+from qroar_core.models.document_tokens import tokens_held
 from qroar_core.models.text import (
     Document,
     LargeDocument,

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from qroar_core.models.load import run as load_model
-from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
 from qroar_core.models.patch import apply_scales
 from qroar_core.models.stream import Condition
+from qroar_core.models.window_losses import measure
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 

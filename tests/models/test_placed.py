@@ -14,9 +14,9 @@ from qroar_core.models.condition import Condition
 from qroar_core.models.device_map import spread
 from qroar_core.models.devices import choose_devices, device_names
 from qroar_core.models.load import run as load_model
-from qroar_core.models.measure import measure
 from qroar_core.models.memory import length_that_fits
 from qroar_core.models.text import Document
+from qroar_core.models.window_losses import measure
 from qroar_core.remedies import run as compare
 from qroar_core.retrieval import run as retrieve
 from qroar_core.scale_search import run as search

@@ -12,10 +12,10 @@ import pytest
 
 from qroar_core.errors import BadCheckpoint, BadOutput, QRoarError, UnsupportedModel
 from qroar_core.models import smollm2
-from qroar_core.models.cache import cache_errors, writable_cache
+from qroar_core.models.cache_folder import cache_errors, writable_cache
 from qroar_core.models.formats.gguf import opened, template
+from qroar_core.models.formats.gguf.config_folder import template_folder
 from qroar_core.models.formats.gguf.source import gguf_of, is_gguf
-from qroar_core.models.formats.gguf.template import template_folder
 from qroar_core.models.sources import DEMO, locate
 from tests.models.gguf_files import write_model
 

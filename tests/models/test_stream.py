@@ -9,9 +9,9 @@ import torch
 
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import rope_parameters
-from qroar_core.models.measure import last_hidden
 from qroar_core.models.score import logits_of, token_nll
 from qroar_core.models.stream import Condition, open_stream
+from qroar_core.models.window_losses import last_hidden
 from qroar_core.specs import RopeSpec
 
 LENGTH = 96  # past the tiny models' native window of 64

@@ -10,9 +10,9 @@ import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
 from qroar_core.errors import BadCheckpoint, BadSpec, BadText
+from qroar_core.models.bos import opening
 from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.formats.gguf.read_tokenizer import write_tokenizer
-from qroar_core.models.opening import opening
 from qroar_core.models.sources import DEMO
 from qroar_core.models.text import Document, encode
 from qroar_core.models.token_ids import adds_first_space, token_ids

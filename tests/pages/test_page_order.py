@@ -4,7 +4,7 @@ import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests, ScriptRequestType
 
-from pages.server.page_order import InOrder
+from pages.server.typed_before_leaving import InOrder
 
 
 def message(page, value="", **rest):

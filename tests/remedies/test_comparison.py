@@ -9,9 +9,9 @@ import torch
 from qroar_core.errors import BadSpec, Cancelled
 from qroar_core.models.condition import Condition
 from qroar_core.models.linear_inputs import linear_inputs
-from qroar_core.models.measure import measure
 from qroar_core.models.patch import substituted_weights
 from qroar_core.models.text import Document, windows
+from qroar_core.models.window_losses import measure
 from qroar_core.progress import no_progress
 from qroar_core.quantizers.weights import fake_quantize_weight
 from qroar_core.remedies import run as compare
@@ -20,7 +20,7 @@ from qroar_core.remedies.methods.awq.prepare import awq_search
 from qroar_core.remedies.methods.gptq.prepare import gptq
 from qroar_core.remedies.prepare import prepare
 from qroar_core.remedies.prepared import RemedyInputs
-from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, ComparisonSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales

@@ -5,7 +5,7 @@ import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from qroar_core.models.condition import Condition
-from qroar_core.models.measure import measure
+from qroar_core.models.window_losses import measure
 from qroar_core.progress import no_progress
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.prepare import prepare

@@ -11,17 +11,17 @@ import torch
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.tie import Tie
 from qroar_core.models.condition import Condition
-from qroar_core.models.measure import measure
 from qroar_core.models.patch import substituted_weights
 from qroar_core.models.text import windows
+from qroar_core.models.window_losses import measure
 from qroar_core.progress import no_progress
 from qroar_core.remedies import run as compare
 from qroar_core.remedies.prepare import prepare, why_not
 from qroar_core.remedies.prepared import RemedyInputs
 from qroar_core.remedies.result import Comparison
 from qroar_core.scale_search import choose_ties
-from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.result_ties import TieChoice, TiedGroup
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, ComparisonSpec, QuantizerSpec, QuantSpec, WeightQuantSpec
 from tests.remedies.test_comparison import K4, TEXTS, YARN, by_hand

@@ -21,7 +21,6 @@ import pytest
 
 from pages.state.choice import restored
 from pages.views.runs import _line
-from qroar_core.axes import Axes, _axes_of, contradiction
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadOutput, QRoarError
 from qroar_core.evaluation.result import Evaluation
@@ -30,6 +29,7 @@ from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.evidence.replication.result import Replication
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import Result
+from qroar_core.result_shapes import Axes, _axes_of, contradiction
 from qroar_core.retrieval.result import Retrieval
 from qroar_core.runs.record import read_record
 from qroar_core.runs.store import RunStore

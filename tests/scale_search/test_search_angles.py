@@ -12,7 +12,7 @@ from qroar_core.models.capture import Capture
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.cached import CachedObjective
 from qroar_core.scale_search.methods.gradient import gradient
-from qroar_core.scale_search.registry import require_gradient
+from qroar_core.scale_search.search_objectives import require_gradient
 from qroar_core.scale_search.state import SearchState
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec

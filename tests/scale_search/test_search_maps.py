@@ -13,7 +13,7 @@ from qroar_core.interpolations.tie import Tie
 from qroar_core.maths.attention_error import ErrorSetup, attention_error
 from qroar_core.maths.channel_groups import ChannelGroup
 from qroar_core.models.condition import Condition
-from qroar_core.models.measure import hidden_states
+from qroar_core.models.window_losses import hidden_states
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.objectives.kl import KLObjective
 from qroar_core.scale_search.problem import SearchProblem

@@ -10,7 +10,7 @@ import torch
 from qroar_core.errors import BadSpec
 from qroar_core.models.capture import capture
 from qroar_core.models.condition import Condition
-from qroar_core.models.measure import hidden_states
+from qroar_core.models.window_losses import hidden_states
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.value_search import _best, find_value_maps

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.result import PerBand, Result
+from qroar_core.result_shapes import axes
 
 NATIVE = "the model's native RoPE within its own window"
 

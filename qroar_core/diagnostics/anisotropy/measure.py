@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.anisotropy.null import Swapped
+from qroar_core.diagnostics.anisotropy.angle_null import Swapped
 from qroar_core.maths.meters import CPU, Meter, tally
 from qroar_core.maths.rope import Pairing, split_pairs
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qroar_core.diagnostics.anisotropy.angle_null import Swapped
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter, Seen
-from qroar_core.diagnostics.anisotropy.null import Swapped
 from qroar_core.diagnostics.key_recorder import KeyRecorder
 from qroar_core.diagnostics.measurement import KeysRead, Measurement
 

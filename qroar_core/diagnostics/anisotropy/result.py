@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
+from qroar_core.result_shapes import axes
 
 BLIND_NOISE = "noise of the same size that does not see the angle, at the same pairs"  # of a file before `SWAPPED`
 SWAPPED = "the same errors, each beside the angle of another pair of its band and another KV head"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.anisotropy.angle_null import Source
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter, NullMeter
-from qroar_core.diagnostics.anisotropy.null import Source
 from qroar_core.diagnostics.anisotropy.result import (
     OTHER_LAYER,
     SAME_VECTOR,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.aliasing.result import NATIVE
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result, Unbounded
+from qroar_core.result_shapes import axes
 
 SLOWEST = 1e-30  # rad/token, of any pair: a frequency is above 0
 

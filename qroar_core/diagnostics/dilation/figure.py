@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.tail_inflation.figure import worst_cell
-from qroar_core.figures.maps import Panel, column_at, crossed, side_by_side
+from qroar_core.figures.heatmaps import Panel, column_at, crossed, side_by_side
 from qroar_core.figures.picture import BLUE, GREY, POSITION_AXIS, SEQUENTIAL, Picture, bin_names, counted_on, framed
 from qroar_core.statistics.chance import ENOUGH, LEVEL, furthest_out, stands_out, too_few
 from qroar_core.statistics.digits import HOVER, LARGEST

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, ClassVar
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, PerBand, Result
+from qroar_core.result_shapes import axes
 
 QUANTILE_BOUND = 2.0**-6  # of maths/sketches.py's LogHistogram as it stands by default
 CONTROL = "every token assigned to a random position bin"

@@ -15,7 +15,7 @@ from qroar_core.diagnostics.logit_noise.result import LogitNoise
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import which_errors
 from qroar_core.figures.by_group import Draw, each_group
-from qroar_core.figures.maps import Panel, side_by_side
+from qroar_core.figures.heatmaps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
 
 ZERO_DISTANCE = 0.5  # where distance 0 stands on a log axis

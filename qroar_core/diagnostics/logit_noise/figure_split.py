@@ -12,7 +12,7 @@ from qroar_core.diagnostics.logit_noise.figure_words import JUDGED, SHARE, SPREA
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.by_group import Draw, each_group
-from qroar_core.figures.maps import Panel, side_by_side
+from qroar_core.figures.heatmaps import Panel, side_by_side
 from qroar_core.figures.picture import Picture, counted_on
 from qroar_core.result import Number
 

@@ -7,10 +7,10 @@ import random
 from collections.abc import Iterator
 from typing import Annotated
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
+from qroar_core.result_shapes import axes
 
 BLIND = (
     "random errors of the same average size in each layer and head, one for each key and one for each query, "

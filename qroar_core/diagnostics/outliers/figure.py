@@ -9,7 +9,7 @@ from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, cha
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.tail_inflation.result import TENSORS
 from qroar_core.figures.cache_by_result import once
-from qroar_core.figures.maps import Number, clickable, colour_axis, frame, pooled, pooled_edges, pooled_map
+from qroar_core.figures.heatmaps import Number, clickable, colour_axis, frame, pooled, pooled_edges, pooled_map
 from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, counted_on, framed, heatmap
 from qroar_core.statistics.digits import HOVER, largest
 

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.outliers.result_chance import largest_even
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.figures.maps import Panel, column_at, side_by_side
+from qroar_core.figures.heatmaps import Panel, column_at, side_by_side
 from qroar_core.result import LayerBand, PerBand
 
 

@@ -13,7 +13,7 @@ from qroar_core.diagnostics.sample import PROPAGATED, which_errors
 from qroar_core.diagnostics.tail_inflation.result import TENSORS
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.cache_by_result import once
-from qroar_core.figures.maps import Panel, Rows, side_by_side
+from qroar_core.figures.heatmaps import Panel, Rows, side_by_side
 from qroar_core.figures.picture import Picture, counted_on
 from qroar_core.result import LayerBand
 from qroar_core.specs import OUTLIER_RULES

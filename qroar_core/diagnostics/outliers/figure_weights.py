@@ -18,7 +18,7 @@ from qroar_core.diagnostics.outliers.result import mean_of
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.cache_by_result import once
-from qroar_core.figures.maps import Panel, pooled, pooled_edges, side_by_side
+from qroar_core.figures.heatmaps import Panel, pooled, pooled_edges, side_by_side
 from qroar_core.figures.picture import FROM_WEIGHTS, Picture, bin_names
 
 COLUMNS = 128  # cells that input columns are pooled to

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.outliers.result_chance import Reach, largest_normal, peak_of_normal
 from qroar_core.diagnostics.outliers.result_matrices import MatrixByRule, MatrixMap
@@ -14,6 +13,7 @@ from qroar_core.diagnostics.outliers.result_uneven import OF_INPUTS, OF_VECTORS,
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.tail_inflation.result import TENSORS
 from qroar_core.result import LayerBand, Number, PerBand, Result
+from qroar_core.result_shapes import ANY, Sizes, axes
 from qroar_core.specs import OUTLIER_RULES
 
 HEAD = "head of {}"  # KV heads of K; query heads of Q, in an older file pooled into the KV head that they read

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.outliers.result_chance import Reach, largest_row, times_median
 from qroar_core.result import LayerBand, Number, PerBand, Result
+from qroar_core.result_shapes import axes
 
 
 class MatrixMap(Result):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import Number, PerBand, Result
+from qroar_core.result_shapes import axes
 
 CONTROL = "errors of the same size, each pair's turned to a random angle"
 OLDER = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import Result
+from qroar_core.result_shapes import axes
 from qroar_core.specs import DistanceLaw
 
 GROWN = "nats if the stretch grows 2.7 times"

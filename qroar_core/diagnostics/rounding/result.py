@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, LayerHead, Number, Result
+from qroar_core.result_shapes import axes
 
 
 class RoundedTensor(Result):

@@ -10,7 +10,7 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.similarity import figure_words as words
 from qroar_core.diagnostics.similarity.result import Accumulation, HiddenSimilarity
 from qroar_core.figures.by_group import Draw
-from qroar_core.figures.maps import Panel, side_by_side
+from qroar_core.figures.heatmaps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, POSITION_AXIS, Picture, bin_names, counted_on, framed
 from qroar_core.result import Number
 from qroar_core.statistics.digits import shown

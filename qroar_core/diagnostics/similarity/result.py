@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Annotated
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import Number, Result
+from qroar_core.result_shapes import axes
 
 # 20 log10(2^24): fp32 cannot show a smaller difference; a mean without any error counts as this many dB
 EXACT_DB = 20 * math.log10(2.0**24)

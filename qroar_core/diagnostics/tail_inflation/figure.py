@@ -14,7 +14,7 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.tail_inflation.figure_words import control, enough, null_reading, over_native, windows_read
 from qroar_core.diagnostics.tail_inflation.result import RHO, TENSORS, largest_null
 from qroar_core.figures.by_group import Draw
-from qroar_core.figures.maps import Panel, clickable, column_at, crossed, frame, side_by_side
+from qroar_core.figures.heatmaps import Panel, clickable, column_at, crossed, frame, side_by_side
 from qroar_core.figures.picture import BLUE, DIVERGING, GREY, ORANGE, Picture, counted_on, framed
 
 Cell = tuple[str, int, int, int]  # "k/post", layer, KV head, band

@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
-from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, LayerHeadBand, Result
+from qroar_core.result_shapes import axes
 
 RHO = {"pre": "rho_W", "post": "rho_A"}
 TENSORS = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}

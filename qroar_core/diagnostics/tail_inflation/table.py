@@ -11,7 +11,7 @@ from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.tail_inflation.measure import BandTails, swapped_ratios, tail_inflation
 from qroar_core.diagnostics.tail_inflation.result import Survival, TailNull, TailTable
 from qroar_core.diagnostics.tensor_lists import listed, significant
-from qroar_core.maths.draws import null_range
+from qroar_core.maths.null_range import null_range
 from qroar_core.specs import DiagnosisSpec
 
 # shares of entries at which the distributions are kept: three a decade, closer about the median

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.result import Result, Unbounded
+from qroar_core.result_shapes import ANY, Sizes, axes
 from qroar_core.scale_search.gain import targets_of
 from qroar_core.specs import Mode
 from qroar_core.statistics.intervals import IntervalOfNats

@@ -10,7 +10,7 @@ from qroar_core.evidence.controls.result import Controls
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, Texts, split
 from qroar_core.progress import OnStep, no_progress, within
-from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import ControlSpec
 from qroar_core.transforms.scales import Scales

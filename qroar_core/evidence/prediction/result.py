@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
+from qroar_core.result_shapes import ANY, Sizes, axes
 from qroar_core.scale_search.gain import targets_of
 
 

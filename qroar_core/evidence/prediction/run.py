@@ -32,10 +32,10 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import measure
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.sensitivity import second_order_kl
 from qroar_core.models.text import Documents, windows
+from qroar_core.models.window_losses import measure
 from qroar_core.progress import OnStep, Step, no_progress, subprogress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.result import LayerBand

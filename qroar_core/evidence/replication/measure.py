@@ -21,10 +21,10 @@ from qroar_core.evidence.replication.result import Claim, Name, Replication
 from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import measure
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Documents, windows
+from qroar_core.models.window_losses import measure
 from qroar_core.progress import OnStep, Step, no_progress, subprogress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec

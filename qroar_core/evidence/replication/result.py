@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from qroar_core.axes import axes
 from qroar_core.evidence.controls.result import Estimate
 from qroar_core.result import Result
+from qroar_core.result_shapes import axes
 
 Name = Literal[
     "amplified", "amplified_long", "pressure", "weighted_pressure", "tails_k", "tails_q", "short_context", "perplexity"

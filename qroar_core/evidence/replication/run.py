@@ -11,8 +11,8 @@ from qroar_core.evidence.replication.result import Replication
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, no_progress, within
-from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec
 from qroar_core.specs.labels import setting_words

@@ -21,8 +21,8 @@ from torch import Tensor
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.formats.declared import quantization_of
 from qroar_core.models.formats.folder_tensors import Placed, headers, read_tensor
-from qroar_core.models.formats.packed_weights import packings_of
 from qroar_core.models.formats.packing import Packing
+from qroar_core.models.formats.read_formats import packings_of
 from qroar_core.models.formats.stored import StoredTensor
 
 SAFETENSORS_FLOATS = ("F64", "F32", "F16", "BF16")  # what a tensor that is not quantized holds

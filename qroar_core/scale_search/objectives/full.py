@@ -15,11 +15,11 @@ from torch import Tensor
 
 from qroar_core.errors import NonFinite
 from qroar_core.interpolations.bands import Bands
+from qroar_core.models.bos import starts
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import measure
-from qroar_core.models.opening import starts
 from qroar_core.models.stream import Condition
+from qroar_core.models.window_losses import measure
 from qroar_core.scale_search.best_candidate import BestCandidate
 from qroar_core.scale_search.cached import Report
 from qroar_core.scale_search.objective import Objective

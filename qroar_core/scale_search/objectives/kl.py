@@ -23,9 +23,9 @@ from qroar_core.models.condition import Condition
 from qroar_core.models.differentiable import Trainable, open_trainable
 from qroar_core.models.finite import non_finite
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import hidden_states
 from qroar_core.models.patch import parameters_under
 from qroar_core.models.score import divergence, kl_gradient
+from qroar_core.models.window_losses import hidden_states
 from qroar_core.quantizers.exact_keys import still_exact
 from qroar_core.scale_search.best_candidate import BestCandidate
 from qroar_core.scale_search.cached import Report

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qroar_core.axes import contradiction
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.result_shapes import contradiction
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from tests.models.families_table import CASES, loaded_of

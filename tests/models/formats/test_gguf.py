@@ -39,7 +39,7 @@ def test_the_folder_of_a_file_is_kept_small_and_leaves_no_scraps(tiny, tmp_path,
     path = tmp_path / "tiny.gguf"
     write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16)
     first = load_model(str(path), device="cpu")
-    monkeypatch.setattr("qroar_core.models.formats.gguf.template.write_tokenizer", None)  # a second one would fail
+    monkeypatch.setattr("qroar_core.models.formats.gguf.config_folder.write_tokenizer", None)  # a second one would fail
     second = load_model(str(path), device="cpu")
     assert second.fingerprint == first.fingerprint
     [folder] = (tmp_path / "cache" / "gguf").iterdir()
@@ -62,7 +62,7 @@ def test_a_tokenizer_that_cannot_be_written_is_one_line_and_leaves_no_scraps(tin
 
     path = tmp_path / "tiny.gguf"
     write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16)
-    monkeypatch.setattr("qroar_core.models.formats.gguf.template.write_tokenizer", broken)
+    monkeypatch.setattr("qroar_core.models.formats.gguf.config_folder.write_tokenizer", broken)
     with pytest.raises(BadCheckpoint, match="its vocabulary is broken") as error:
         load_model(str(path), device="cpu")
     assert "\n" not in str(error.value)

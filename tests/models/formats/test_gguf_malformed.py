@@ -11,7 +11,7 @@ import pytest
 from qroar_core.errors import BadCheckpoint, QRoarError
 from qroar_core.exporters import gguf_copy
 from qroar_core.models.formats.gguf.header import read_header
-from qroar_core.models.formats.gguf.parts import entry, header_bytes
+from qroar_core.models.formats.gguf.header_entries import entry, header_bytes
 from qroar_core.specs import RopeSpec
 from tests.models.gguf_files import write_model
 

@@ -15,8 +15,8 @@ from gguf import GGUFValueType
 from qroar_core.errors import QRoarError
 from qroar_core.models.formats.gguf import opened
 from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.header_entries import entry, header_bytes, padded
 from qroar_core.models.formats.gguf.opened import open_gguf
-from qroar_core.models.formats.gguf.parts import entry, header_bytes, padded
 from tests.models.gguf_zoo import KINDS, write
 
 NAMES = [name for name in KINDS if name not in ("stablelm, parallel, norms of heads", "deepseek2, lite, one kv_b")]

@@ -153,7 +153,7 @@ def test_divisors_that_are_no_llama3_are_kept_pair_by_pair(tmp_path, monkeypatch
 )
 def test_divisors_of_llama_3_become_its_parameters(base, head_dim, factor, window):
     """As convert_hf_to_gguf writes them for Llama 3.1 and 3.2, in float32, from the wavelengths."""
-    from qroar_core.models.formats.gguf.rope import llama3_parameters
+    from qroar_core.models.formats.gguf.read_rope import llama3_parameters
 
     wavelength = (2 * torch.pi * base ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)).numpy()
     smooth = (window / wavelength - 1) / 3

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 from qroar_core.errors import BadCheckpoint, QRoarError, UnsupportedModel
 from qroar_core.models import smollm2
 from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.pretokenizers import SPLIT_RULES
 from qroar_core.models.formats.gguf.read_tokenizer import write_tokenizer
-from qroar_core.models.formats.gguf.splits import SPLIT_RULES
 from qroar_core.models.formats.gguf.tokenizer_entries import tokenizer_entries
 from qroar_core.models.formats.gguf.vocabulary import ENDS
 from qroar_core.models.llama_cpp import LlamaCpp, available
@@ -29,7 +29,7 @@ from tests.models.small_vocabularies import BYTE, CONTROL, NORMAL, USER, byte_le
 
 llama_cpp = pytest.mark.skipif(not available(), reason="llama.cpp (xllamacpp) is not installed")
 ONE_EACH = list({rule: pre for pre, rule in reversed(SPLIT_RULES.items())}.values())
-# llama.cpp's rewritten expressions differ from the models' own for these letters (see gguf/splits.py)
+# llama.cpp's rewritten expressions differ from the models' own for these letters (see gguf/pretokenizers.py)
 REWRITTEN = {"tekken": "ÀÉÎÖß\u0301ǅªſКТ\u0939", "gpt-4o": "ÀÉÎÖß\u0301ǅªſКТ\u0939"}
 LETTERS_OF_OTHERS = "\u0301\u0939\u093f\u0928\u094d\u0926\u0940"  # combining marks: gpt-4o's further names
 # here llama.cpp reads white space outside ASCII as a vertical tab, the models' own rule reads it as Han

@@ -264,9 +264,9 @@ def test_the_cases_read_as_brute_force_reads_them(name, tmp_path, monkeypatch, d
     import build
 
     from qroar_core.models.load import run as load_model
-    from qroar_core.models.measure import measure
     from qroar_core.models.stream import Condition
     from qroar_core.models.text import encode, split
+    from qroar_core.models.window_losses import measure
     from qroar_core.specs import RopeSpec
 
     if name == "modelopt_fp8":

@@ -15,8 +15,8 @@ import numpy as np
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.formats.gguf.files import FileTensor, GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
+from qroar_core.models.formats.gguf.read_rope import rope_parameters
 from qroar_core.models.formats.gguf.reading import Place, TensorPart, assembled, at_rows
-from qroar_core.models.formats.gguf.rope import rope_parameters
 from qroar_core.models.formats.stored import StoredTensor
 
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}

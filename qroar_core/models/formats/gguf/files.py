@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.formats.gguf.header import read_header
-from qroar_core.models.formats.gguf.parts import Header, TensorInfo
+from qroar_core.models.formats.gguf.header_entries import Header, TensorInfo
 
 SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 NO_MODELS = {  # general.type of files that hold no model

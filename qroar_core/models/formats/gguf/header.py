@@ -18,7 +18,7 @@ from typing import Any
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
 from qroar_core.errors import BadCheckpoint
-from qroar_core.models.formats.gguf.parts import (
+from qroar_core.models.formats.gguf.header_entries import (
     DEFAULT_ALIGNMENT,
     KEPT_ITEMS,
     MAGIC,

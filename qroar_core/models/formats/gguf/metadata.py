@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
-from qroar_core.models.formats.gguf.parts import Header
+from qroar_core.models.formats.gguf.header_entries import Header
 
 HARMLESS = {  # keys that change no number of next-token prediction, and why
     "vocab_size": "the rows of token_embd say it",

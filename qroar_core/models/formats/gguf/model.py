@@ -20,11 +20,11 @@ from gguf.quants import dequantize
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
 from qroar_core.models.formats.gguf.files import one_file
-from qroar_core.models.formats.gguf.layouts import LAYOUTS, Layout, gguf_names, row_order
+from qroar_core.models.formats.gguf.header_entries import Header, TensorInfo
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.parts import Header, TensorInfo
-from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
-from qroar_core.models.formats.gguf.rope import rope_parameters as own_rope
+from qroar_core.models.formats.gguf.read_rope import FREQS, LONG, SHORT
+from qroar_core.models.formats.gguf.read_rope import rope_parameters as own_rope
+from qroar_core.models.formats.gguf.write_layouts import LAYOUTS, Layout, gguf_names, row_order
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.size_check import held_layers
 

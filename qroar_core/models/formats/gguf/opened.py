@@ -20,8 +20,8 @@ from qroar_core.errors import BadCheckpoint, QRoarError, UnsupportedModel
 from qroar_core.models.formats.gguf.architecture import Architecture, Built, Config
 from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
 from qroar_core.models.formats.gguf.files import GgufFiles, gguf_files
+from qroar_core.models.formats.gguf.header_entries import array_length
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.parts import array_length
 from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.size_check import GGUF_WIDTH, check_sizes

@@ -16,8 +16,8 @@ from typing import Any
 from gguf import Keys, TokenType
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
-from qroar_core.models.formats.gguf.parts import Header
-from qroar_core.models.formats.gguf.splits import GPT2, SPLIT_RULES
+from qroar_core.models.formats.gguf.header_entries import Header
+from qroar_core.models.formats.gguf.pretokenizers import GPT2, SPLIT_RULES
 from qroar_core.models.formats.gguf.vocabulary import Vocabulary, read_vocabulary
 
 Key = Keys.Tokenizer

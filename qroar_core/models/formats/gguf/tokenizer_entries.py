@@ -14,9 +14,9 @@ from typing import Any
 from gguf import GGUFValueType, Keys, TokenType
 
 from qroar_core.errors import UnsupportedModel
-from qroar_core.models.formats.gguf.parts import Entry, entry
-from qroar_core.models.formats.gguf.splits import DIGIT, GPT2, RULE_NAMES
-from qroar_core.models.opening import bos_id
+from qroar_core.models.bos import bos_id
+from qroar_core.models.formats.gguf.header_entries import Entry, entry
+from qroar_core.models.formats.gguf.pretokenizers import DIGIT, GPT2, RULE_NAMES
 from qroar_core.models.token_ids import put_around
 
 NORMALIZERS = {"qwen2": ("NFC",)}  # llama.cpp does none; its own converter accepts this one

@@ -12,7 +12,7 @@ from typing import Any
 from gguf import GGUFValueType, Keys, TokenType
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
-from qroar_core.models.formats.gguf.parts import Header, array_items, array_kind
+from qroar_core.models.formats.gguf.header_entries import Header, array_items, array_kind
 
 Key = Keys.Tokenizer
 KINDS = ("gpt2", "llama")  # tokenizer.ggml.model: byte-level BPE, SentencePiece BPE

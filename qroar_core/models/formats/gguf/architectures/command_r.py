@@ -15,7 +15,7 @@ from qroar_core.models.formats.gguf.architecture import (
 )
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.rope import rope_parameters
+from qroar_core.models.formats.gguf.read_rope import rope_parameters
 
 
 def cohere(meta: Metadata, files: GgufFiles, kind: str, model_type: str) -> Config:

@@ -13,8 +13,8 @@ from qroar_core.models.formats.gguf.architecture import MLP, Architecture, Built
 from qroar_core.models.formats.gguf.experts import expert_layers
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
+from qroar_core.models.formats.gguf.read_rope import rope_parameters
 from qroar_core.models.formats.gguf.reading import Place, TensorPart, assembled
-from qroar_core.models.formats.gguf.rope import rope_parameters
 from qroar_core.models.formats.stored import StoredTensor
 
 SOFTMAX, SIGMOID = 1, 2

@@ -19,7 +19,7 @@ from qroar_core.models.formats.gguf.architecture import (
 )
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.rope import rope_parameters
+from qroar_core.models.formats.gguf.read_rope import rope_parameters
 
 TOP = {"token_embd": "transformer.word_embeddings", "output_norm": "transformer.ln_f", "output": "lm_head"}
 LAYER = {

@@ -6,7 +6,7 @@ from qroar_core.models.formats.gguf.architecture import MLP_BIASES, PAIRED, Arch
 from qroar_core.models.formats.gguf.architectures.llama import BIASES, biases
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
+from qroar_core.models.formats.gguf.read_rope import FREQS, LONG, SHORT
 
 
 def config(meta: Metadata, files: GgufFiles) -> Config:

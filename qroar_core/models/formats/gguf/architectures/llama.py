@@ -19,7 +19,7 @@ from qroar_core.models.formats.gguf.architecture import (
 from qroar_core.models.formats.gguf.experts import expert_layers
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
+from qroar_core.models.formats.gguf.read_rope import FREQS, LONG, SHORT
 
 BIASES = (*QKV_BIASES, "attn_output.bias")
 

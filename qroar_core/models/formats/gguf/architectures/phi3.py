@@ -8,7 +8,7 @@ from __future__ import annotations
 from qroar_core.models.formats.gguf.architecture import STANDARD, Architecture, Config, head_dim, partial_rotary, sizes
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.rope import LONG, SHORT
+from qroar_core.models.formats.gguf.read_rope import LONG, SHORT
 
 LAYER = {
     "attn_norm": STANDARD["attn_norm"],

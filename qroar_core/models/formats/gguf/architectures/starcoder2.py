@@ -13,7 +13,7 @@ from qroar_core.models.formats.gguf.architecture import (
 )
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.rope import rope_parameters
+from qroar_core.models.formats.gguf.read_rope import rope_parameters
 
 LAYER = ATTENTION | {"ffn_norm": "post_attention_layernorm", "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"}
 

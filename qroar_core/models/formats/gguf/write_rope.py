@@ -17,7 +17,7 @@ import numpy as np
 from gguf import GGUFValueType, Keys
 
 from qroar_core.errors import BadSpec
-from qroar_core.models.formats.gguf.parts import Entry, entry
+from qroar_core.models.formats.gguf.header_entries import Entry, entry
 
 BETA_FAST, BETA_SLOW = 32.0, 1.0  # llama.cpp's defaults, and the paper's
 

@@ -10,7 +10,7 @@ from qroar_core.checks import of_kind
 from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.evaluation import run as evaluate_stage
 from qroar_core.library.arguments import resolved, scales_of, several, spec_of
-from qroar_core.library.parameters import in_parameters
+from qroar_core.library.refusal_words import in_parameters
 from qroar_core.library.results import Comparison, Evaluation, Retrieval, RopeSearch
 from qroar_core.library.transform import Transform
 from qroar_core.models.loaded import LoadedModel

@@ -10,7 +10,7 @@ import pytest
 import qroar_core as qroar
 from qroar_core.cli import options
 from qroar_core.errors import BadSpec, Cancelled
-from qroar_core.library.parameters import OWNERS, in_parameters, in_words
+from qroar_core.library.refusal_words import OWNERS, in_parameters, in_words
 
 CORE = Path(qroar.__file__).parent
 

@@ -9,8 +9,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from qroar_core.errors import BadCheckpoint, BadSpec
+from qroar_core.models.bos import Opening, adds_bos, opening, starts
 from qroar_core.models.formats.gguf.tokenizer_entries import _special
-from qroar_core.models.opening import Opening, adds_bos, opening, starts
 from qroar_core.models.text import Document, encode, windows, windows_held
 from qroar_core.models.tokenizer import read_tokenizer
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from qroar_core.models.cache import unwritable
+from qroar_core.models.cache_folder import unwritable
 from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.formats.gguf.opened import Opened
 from qroar_core.models.formats.gguf.read_tokenizer import write_tokenizer
