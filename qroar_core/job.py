@@ -7,12 +7,19 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from qroar_core.progress import Step
 
+Found = TypeVar("Found", covariant=True)
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 KEPT_DETAILS = 4000  # of Step.detail per job; the oldest go first
+
+
+class JobKey(tuple[Hashable, ...], Generic[Found]):
+    """What a job computes, with the type of what it returns: a plain tuple to all who compare, hash or read it."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class Job:
     device: str
     call: Callable[..., Any] | None
     keep: Callable[[Any, float], Path | None] | None = None
-    needs: tuple[Hashable, ...] = ()
+    needs: tuple[JobKey[Any], ...] = ()
     state: State = "queued"
     step: Step | None = None
     details: deque = field(default_factory=lambda: deque(maxlen=KEPT_DETAILS))
@@ -64,7 +71,7 @@ class Job:
     passed: float = 0.0  # when the current pass began
     first: tuple[float, float] | None = None  # when its first step came, and the share of the pass then done
     ended: float = 0.0
-    result: Any = None
+    result: object = None
     error: str = ""
     warning: str = ""
     about: str = ""

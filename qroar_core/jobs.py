@@ -19,12 +19,13 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from qroar_core.errors import Cancelled, QRoarError
-from qroar_core.job import Job, JobSnapshot, State
+from qroar_core.job import Job, JobKey, JobSnapshot, State
 from qroar_core.progress import Step, cancellable
 
+Found = TypeVar("Found")
 MOST_FINISHED_JOBS = 32  # finished jobs, results included, that stay until newer ones push them out
 ESTIMATE_FROM = 0.05  # share of a pass done behind its first step before its time left is worth saying
 AT_ONCE = 0.1  # ... or done with its first step, whose time has what only a beginning takes
@@ -35,7 +36,7 @@ log = logging.getLogger("qroar.jobs")
 class Manager:
     """All jobs of this process. Every method may be called from any thread and returns at once."""
 
-    def __init__(self, kept: int = MOST_FINISHED_JOBS, store: Callable[[Hashable], Any] = lambda key: None) -> None:
+    def __init__(self, kept: int = MOST_FINISHED_JOBS, store: Callable[[Any], object] = lambda key: None) -> None:
         self._kept, self._store = kept, store
         self._lock = threading.Lock()
         self._jobs: OrderedDict[Hashable, Job] = OrderedDict()
@@ -46,14 +47,14 @@ class Manager:
 
     def submit(
         self,
-        key: Hashable,
+        key: JobKey[Any],
         stage: Callable[..., Any],
         *args: Any,
         label: str,
         device: str = "cpu",
         again: bool = False,
         keep: Callable[[Any, float], Path | None] | None = None,
-        needs: tuple[Hashable, ...] = (),
+        needs: tuple[JobKey[Any], ...] = (),
         about: str = "",
         **kwargs: Any,
     ) -> JobSnapshot:
@@ -83,17 +84,17 @@ class Manager:
             job = self._jobs.get(key)
             return self._snapshot(job) if job else None
 
-    def result(self, key: Hashable) -> Any:
+    def result(self, key: JobKey[Found]) -> Found | None:
         """What the finished job of `key` returned, now or in an earlier run on the store, or None."""
         self._recall(key)
         with self._lock:
             job = self._jobs.get(key)
             if job is not None and job.state == "done":
                 self._jobs.move_to_end(key)
-            return job.result if job is not None and job.state == "done" else None
+            return cast("Found", job.result) if job is not None and job.state == "done" else None
 
-    def partial(self, key: Hashable) -> Any:
-        """What the cancelled job of `key` had found by then (`Cancelled.partial`), or None."""
+    def partial(self, key: Hashable) -> object:
+        """What the cancelled job of `key` had found by then (`Cancelled.partial`), perhaps of another type; or None."""
         with self._lock:
             job = self._jobs.get(key)
             return job.result if job is not None and job.state == "cancelled" else None
@@ -227,7 +228,7 @@ class Manager:
                 self._finish(job, state)
             del job, call, result
 
-    def _run(self, job: Job, call: Callable[..., Any] | None) -> tuple[State, Any, str]:
+    def _run(self, job: Job, call: Callable[..., Any] | None) -> tuple[State, object, str]:
         def on_step(step: Step) -> None:
             with self._lock:
                 if job.step is not None and (step.stage != job.step.stage or step.fraction < job.step.fraction):

@@ -286,12 +286,15 @@ def prints(path: str, source: str) -> list[str]:
     ]
 
 
+HAND_OUT_RESULTS = ("pages/", "qroar_core/job.py", "qroar_core/jobs.py", "qroar_core/runs/store.py")
+
+
 def untyped_results(path: str, source: str) -> list[str]:
-    """Functions of the pages whose result mypy would not look at: `Any`, alone or as one of several, or nothing said.
+    """Functions that hand out results of stages and whose own mypy would not look at: `Any`, alone or among others.
 
     Options by their name, `dict[str, Any]`, are no such result.
     """
-    if not path.startswith("pages/"):
+    if not path.startswith(HAND_OUT_RESULTS):
         return []
     functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     return [f"{path}:{f.lineno}: {f.name} returns Any" for f in functions if f.returns is None or may_be_any(f.returns)]
@@ -471,5 +474,6 @@ def test_the_other_rules_catch_wrong_files():
     assert untyped_results("pages/views/new.py", "class C:\n    async def outcome(self): ...")
     for right in ("None", "SearchOutcome | None", "dict[str, Any]", "Callable[..., Any]", "tuple[bool, T]"):
         assert not untyped_results("pages/views/new.py", f"def outcome() -> {right}: ...")
-    assert not untyped_results("qroar_core/jobs.py", "def result(key) -> Any: ...")
+    assert untyped_results("qroar_core/jobs.py", "def result(key) -> Any: ...")
+    assert not untyped_results("qroar_core/plain_file.py", "def read_json(path) -> Any: ...")
     assert strangers(["utils.py", "qroar_core/specs.py", "runs/1/manifest.json", ".gitignore"]) == ["runs", "utils.py"]

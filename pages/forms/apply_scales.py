@@ -14,10 +14,10 @@ from pages.state.candidates import HAND, OTHER, name_of
 from pages.state.choice import as_choice
 from pages.state.clicks import carried_out
 from pages.state.foreign_runs import answered
-from pages.state.job_key import JobKey
 from pages.views.job_progress import result_or_progress
 from pages.views.labels import whole_setting_words
 from qroar_core.escape import code, literal
+from qroar_core.job import JobKey
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from pages.state.foreign_runs import marked, result_of
-from pages.state.job_key import JobKey, origin, stage_key
+from pages.state.job_key import origin, stage_key
 from pages.state.session import asked_here, library, manager
 from qroar_core.diagnostics import run as diagnostics
 from qroar_core.diagnostics.result import Diagnosis
@@ -22,6 +22,7 @@ from qroar_core.evaluation import continuations
 from qroar_core.evaluation import run as evaluation
 from qroar_core.evaluation.continuations_result import Continuations
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.job import JobKey
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import out_of_memory, ran_out
 from qroar_core.number_of import number_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pages.state.candidates import FOUND, HAND
-from pages.state.job_key import JobKey
 from pages.state.session import asked_here, manager
 from qroar_core.errors import BadScales
+from qroar_core.job import JobKey
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.progress import OnStep, Step

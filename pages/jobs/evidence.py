@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from pages.jobs import Stage, diagnose
-from pages.state.job_key import JobKey, origin
+from pages.state.job_key import origin
 from qroar_core.diagnostics import run as diagnostics
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.evidence.controls import run as controls
@@ -15,6 +15,7 @@ from qroar_core.evidence.prediction import run as prediction
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.evidence.replication import run as replication
 from qroar_core.evidence.replication.result import Replication
+from qroar_core.job import JobKey
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, subprogress
 from qroar_core.rope_search.result import RopeSearch, RopeTrials

@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pages.state.job_key import JobKey, stage_key
+from pages.state.job_key import stage_key
 from pages.state.session import asked_here, manager
 from qroar_core.cli.reproduce import export_command
 from qroar_core.exporters import w4a16
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
+from qroar_core.job import JobKey
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import DTYPES
 from qroar_core.models.writable import require_writable_folder

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import streamlit as st
 
-from pages.state.job_key import JobKey
 from pages.state.opened_runs import OPENED, is_foreign, is_of
 from pages.state.session import library, manager, model
 from qroar_core.escape import literal
+from qroar_core.job import JobKey
 from qroar_core.models.file_stamp import stamps
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.folder import known_by
@@ -47,7 +47,7 @@ def answered(key: JobKey[Found]) -> tuple[Found | None, RunRecord | None]:
     named = _named(key)
     if named is not None:
         return named, None
-    mine: Found | None = manager().result(key)
+    mine = manager().result(key)
     if mine is not None:
         return mine, None
     paths = st.session_state.get(OPENED, [])

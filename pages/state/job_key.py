@@ -1,22 +1,13 @@
-"""What a job computes, as the key it is found by, together with the type of what it returns."""
+"""The keys of the stages: what a job computes."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
 
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.stage_files import Tuned
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
-
-Found = TypeVar("Found", covariant=True)
-
-
-class JobKey(tuple[Hashable, ...], Generic[Found]):
-    """A plain tuple to all who compare, hash or read it; `Found` is for those who ask for the job's result."""
-
-    __slots__ = ()
 
 
 def stage_key(stage: str, loaded: LoadedModel, setting: Setting, *specs: Hashable) -> tuple:

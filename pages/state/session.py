@@ -16,10 +16,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from pages.server.shutdown import end_with
 from pages.state.choice import BESIDE, Choice, read_address, restored, to_address
 from pages.state.clicks import left_behind
-from pages.state.job_key import JobKey
 from pages.state.opened_runs import is_foreign, take_in
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
+from qroar_core.job import JobKey
 from qroar_core.jobs import Manager
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.load import choose_dtype

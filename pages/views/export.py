@@ -15,7 +15,6 @@ from pages.jobs.export_job import Written
 from pages.state import session
 from pages.state.clicks import pressed
 from pages.state.foreign_runs import source_of
-from pages.state.job_key import JobKey
 from pages.state.paths import confined
 from pages.views import export_choice, serving
 from pages.views.boxes import refused
@@ -32,6 +31,7 @@ from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import offered
 from qroar_core.interpolations.rope_file import rope_text
+from qroar_core.job import JobKey
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import DTYPES, written_dtype
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope

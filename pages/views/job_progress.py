@@ -12,11 +12,11 @@ import streamlit as st
 from pages.jobs import Stage
 from pages.state.clicks import pressed
 from pages.state.foreign_runs import marked
-from pages.state.job_key import JobKey
 from pages.state.session import BEGAN, manager
 from pages.views.boxes import refused
 from pages.views.labels import progress_words
 from qroar_core.escape import literal
+from qroar_core.job import JobKey
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.setting import Setting
 

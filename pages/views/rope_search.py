@@ -46,8 +46,8 @@ def rope_search(loaded: LoadedModel, setting: Setting) -> None:
         return
     spec = rope_search_form(setting)
     key = evidence.tune_rope.key(loaded, setting, spec)
-    stopped: RopeTrials | None = manager().partial(key)
-    if stopped is not None and stopped.studies:
+    stopped = manager().partial(key)
+    if isinstance(stopped, RopeTrials) and stopped.studies:
         _stopped(loaded, setting, spec, stopped)
         return
     start_button("Choose the interpolation", evidence.tune_rope, loaded, setting, spec)

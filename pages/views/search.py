@@ -26,8 +26,8 @@ from qroar_core.specs.labels import capital
 def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOutcome | None:
     """The outcome of the search, finished or cancelled with a best so far; None when there is neither."""
     key = jobs.search.key(loaded, setting)
-    partial: SearchOutcome | None = manager().partial(key)
-    if partial is not None:
+    partial = manager().partial(key)
+    if isinstance(partial, SearchOutcome):
         return _cancelled(loaded, setting, partial)
     search_button(loaded, setting, said.acts == "yes")
     outcome = result_or_progress(key, lambda details: _live(details, setting.search.objective))

@@ -16,20 +16,25 @@ import re
 from collections.abc import Hashable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadOutput, QRoarError
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.job import JobKey
 from qroar_core.models.file_stamp import Stamp, stamps
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.result import Result
 from qroar_core.runs.folder import SEARCHED, UNTUNED, RunFolder, lying
 from qroar_core.runs.pipeline import load_search, save_search, settle
 from qroar_core.runs.record import RunRecord, read_record
 from qroar_core.runs.run_files import scales_in
 from qroar_core.runs.stage_files import EARLIER, KINDS, SPECS, Tuned, answers, file_of, fits, kind_of, plain, tuned_in
+from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
 from qroar_core.transforms.file import write_atomically
 
+Found = TypeVar("Found")
 NAME = re.compile(r"\w[\w.-]{0,119}")  # of a run folder: no path leads out of the root by it
 COMMAND = "made in the dashboard"
 MOST_RESULTS, MOST_DIGESTS = 32, 512  # results, and digests of scales, that are remembered while their files stay
@@ -80,7 +85,7 @@ class RunStore:
         """
         return _whole(read_record(path))
 
-    def get(self, key: Hashable) -> Any:
+    def get(self, key: JobKey[Found]) -> Found | None:
         """The result of a stage's key from the newest run that has it, or None. A run with a damaged file has none.
 
         Only runs of the root whose model's checksum is the key's answer: an older run, which knows its model by a
@@ -89,14 +94,14 @@ class RunStore:
         found = self.find(key)
         return None if found is None else found[1]
 
-    def find(self, key: Hashable) -> tuple[RunRecord, Any] | None:
+    def find(self, key: JobKey[Found]) -> tuple[RunRecord, Found] | None:
         """The newest run that answers a key, with the result; see `get`."""
         for entry, name in self._matching(key):
             if (result := _answered(entry, name, key)) is not None:
                 return entry, result
         return None
 
-    def answer(self, entry: RunRecord, key: Hashable, fingerprint: str) -> Any:
+    def answer(self, entry: RunRecord, key: JobKey[Found], fingerprint: str) -> Found | None:
         """The result of `key` from this one run, opened by a person; None where it has none, or is of another model.
 
         Args:
@@ -112,7 +117,14 @@ class RunStore:
             return None
         return _answered(entry, name, key)
 
-    def keep(self, key: Hashable, loaded: LoadedModel, setting: Setting, result: Any, seconds: float) -> Path | None:
+    def keep(
+        self,
+        key: Hashable,
+        loaded: LoadedModel,
+        setting: Setting,
+        result: Result | SearchOutcome | str,
+        seconds: float,
+    ) -> Path | None:
         """Write a stage's result into its run folder, and what earlier stages left for it in other folders.
 
         A key that says more or other than the setting belongs to no run, and so does one whose scales no search here
@@ -133,11 +145,14 @@ class RunStore:
         stage = key[0] if isinstance(key, tuple) else ""
         self._fill(folder, key, setting, EARLIER[kind_of(name)])
         if stage == "search":
+            assert isinstance(result, SearchOutcome)
             save_search(folder, loaded, setting, result, seconds)
         else:
-            folder.save(name, result, "untuned evaluation" if name == UNTUNED else stage, seconds)
+            assert not isinstance(result, SearchOutcome)
+            folder.save(name, result, "untuned evaluation" if name == UNTUNED else str(stage), seconds)
         outcome = load_search(folder.path, scales_in) if name == "evaluation.json" else None
         if outcome is not None:
+            assert isinstance(result, Evaluation)
             settle(folder, loaded, setting, outcome, result)
         return folder.path / name
 
@@ -187,12 +202,12 @@ def _holds(entry: RunRecord, name: str, key: Hashable, sound: bool = True) -> bo
     return lying(entry.path, name).is_file() and (tuned is None or _tuned(entry.path) == tuned)
 
 
-def _answered(entry: RunRecord, name: str, key: Hashable) -> Any:
+def _answered(entry: RunRecord, name: str, key: JobKey[Found]) -> Found | None:
     try:
         result = _load(entry, name)
     except QRoarError:
         return None
-    return result if result is not None and answers(result, key) else None
+    return cast("Found", result) if result is not None and answers(result, key) else None
 
 
 def _tuned(path: Path) -> Tuned | None:
@@ -209,12 +224,12 @@ def _tuned_then(path: Path, then: Stamp) -> Tuned | None:
     return Tuned.of(outcome) if outcome is not None else None
 
 
-def _load(entry: RunRecord, name: str) -> Any:
+def _load(entry: RunRecord, name: str) -> object:
     return _loaded_then(entry.path, name, entry.fingerprint, stamps(lying(entry.path, file) for file in _files(name)))
 
 
 @lru_cache(maxsize=MOST_RESULTS)
-def _loaded_then(path: Path, name: str, fingerprint: str, then: Stamp) -> Any:
+def _loaded_then(path: Path, name: str, fingerprint: str, then: Stamp) -> object:
     if kind := KINDS.get(kind_of(name)):
         return kind.from_file(lying(path, name), BadOutput)
     return load_search(path, partial(scales_in, fingerprint=fingerprint))
