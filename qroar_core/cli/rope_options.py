@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qroar_core.cli.check_options import about, scales_file
 from qroar_core.cli.parse import AUTO, longrope_file
 from qroar_core.errors import BadSpec
+from qroar_core.interpolations.registry import stretching
 from qroar_core.interpolations.rope_file import is_rope_file, of_rope_file
 from qroar_core.interpolations.tie import Tie, parse_ties, ties_text
 from qroar_core.specs import RopeSpec
@@ -39,7 +40,8 @@ def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
     if lists and method not in (None, "longrope"):
         raise BadSpec(f"--rope {method} takes no factor lists", where="--longrope-factors", do="drop it")
     if method is None:
-        raise BadSpec(f"--factor {factor} needs a method", do="add --rope yarn (or linear, ntk, dynamic, llama3)")
+        others = ", ".join(name for name, one in stretching().items() if name != "yarn" and not one.takes_lists)
+        raise BadSpec(f"--factor {factor} needs a method", do=f"add --rope yarn (or {others})")
     if method not in ("default",) and factor is None:
         raise BadSpec(f"--rope {method} needs a factor", do="add --factor, for example --factor 2")
     with about("--rope default" if method == "default" else "--factor"):

@@ -23,7 +23,7 @@ from qroar_core.models.geometry import FULL_ATTENTION, SLIDING_ATTENTION
 PARAMETERS, SCALING = ROPE_BLOCKS
 WINDOW = "original_max_position_embeddings"
 WINDOWS = (WINDOW, "initial_context_length")  # where the window before the stretch stands beside the block
-WINDOWED = ("yarn", "longrope", "llama3")  # methods that compute with it
+WINDOWED = ("yarn", "longrope", "llama3")  # whose blocks hold it; dynamic NTK counts from max_position_embeddings
 THETAS = ("rope_theta", "rotary_emb_base")  # of all layers, or of those that read the whole context
 FIRST_NAMES = {"su": "longrope"}  # Phi-3's; its first "yarn", with another factor on cos and sin, is refused
 LOCAL_THETA = "rope_local_base_freq"  # of sliding layers
