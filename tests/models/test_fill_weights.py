@@ -60,9 +60,8 @@ def test_a_saved_family_is_filled_to_the_last_bit(saved, name):
 @ALL
 @pytest.mark.slow
 def test_a_tensor_removed_renamed_reshaped_or_added_is_refused(saved, name):
-    """Every tensor of every family in turn; what passes all the same must be the same model to the last bit."""
-    config, tensors, model = saved(name)
-    own = model.state_dict()
+    """Every tensor of every family is removed, and changed in one of the other ways, which take turns."""
+    config, tensors, _ = saved(name)
     seen = set()
     for key, value in tensors.items():
         kind = "".join(c for c in key if not c.isdigit())
@@ -72,17 +71,16 @@ def test_a_tensor_removed_renamed_reshaped_or_added_is_refused(saved, name):
         others = {k: v for k, v in tensors.items() if k != key}
         grown = torch.cat([value, value[:1]]) if value.ndim else value[None]
         changed = {
-            "removed": others,
             "renamed": others | {key.replace("weight", "wieght") + ".": value},
             "reshaped": others | {key: grown},
             "added": tensors | {f"{key}_scale": torch.full((1,), 2.0)},
             "another layer": tensors | {"model.layers.77.self_attn.q_proj.weight": value},
         }
-        for what, table in changed.items():
+        turn = list(changed)[len(seen) % len(changed)]
+        for what, table in {"removed": others, turn: changed[turn]}.items():
             with pytest.raises(QRoarError) as error:
                 fill(config, table)
             assert "\n" not in str(error.value), what
-    del own
 
 
 def test_tensors_known_to_be_harmless_change_nothing(saved):
@@ -289,6 +287,7 @@ def test_an_architecture_of_another_model_type_is_refused(saved, tmp_path):
 
 
 ODD = (None, 0, -1, "x", [], {}, 1e9, 10**12, True, 3, 0.5, float("nan"), [0])
+TURNS = 4  # a key is given one in so many of them, its neighbour the next ones
 
 
 @pytest.mark.slow
@@ -300,14 +299,14 @@ def test_whatever_stands_at_a_key_ends_in_one_line_or_in_a_model_that_runs(saved
     path = tmp_path / "config.json"
     raw = json.loads(path.read_text())
     refused = []
-    for key in raw:
-        for value in ODD:
+    for at, key in enumerate(raw):
+        for value in ODD[at % TURNS :: TURNS]:
             path.write_text(json.dumps(raw | {key: value}))
             try:
                 load_model(str(tmp_path), device="cpu")
             except QRoarError as error:
                 refused.append(str(error))
-    assert len(refused) > 100
+    assert len(refused) > 100 / TURNS
     assert not [line for line in refused if "\n" in line]
 
 

@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import math
 import re
+import zlib
 
 NUMBERS = (math.nan, 1e308, -1, "many")
 ALIKE = re.compile(r"^\d|/|\s|^int|^W_|^[qk]$|^(pre|post)$")  # an index, a tensor, a quantizer, a condition
 WORDS = {"granularity": ("model", "layer", "kv_head"), "mode": ("symmetric", "shared")}
 
 
-def mutations(raw):
-    """(what is done, the changed file's text); of lists and tables whose entries are alike the last stands for all."""
-    chosen = {}
+def mutations(raw, stride=1):
+    """(what is done, its number, the changed file's text) of every change whose number `stride` divides.
+
+    Of lists and tables whose entries are alike the last stands for all. The number is the same in every process.
+    """
+    chosen, whole = {}, json.dumps(raw)
     for path, value in _entries(raw, ()):
         kind = tuple("N" if ALIKE.search(str(key)) else key for key in path)
         if "others" not in kind[:-2] or kind[:1] + kind[3:] not in chosen:  # other rules have the asked one's tables
             chosen[kind] = path, value
     for path, value in chosen.values():
-        for what, change in _changes(path, value):
-            yield f"{'.'.join(map(str, path))}: {what}", _changed(raw, path, change)
+        for kind, change in _changes(path, value):
+            what = f"{'.'.join(map(str, path))}: {kind}"
+            number = zlib.crc32(what.encode())
+            if number % stride == 0:
+                yield what, number, _changed(whole, path, change)
 
 
 GONE = object()
@@ -53,8 +60,8 @@ def _entries(raw, at):
             yield from _entries(value, (*at, key))
 
 
-def _changed(raw, path, value):
-    copy = json.loads(json.dumps(raw))
+def _changed(whole, path, value):
+    copy = json.loads(whole)
     inner = copy
     for key in path[:-1]:
         inner = inner[key]
