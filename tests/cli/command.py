@@ -3,8 +3,11 @@
 import json
 from contextlib import contextmanager
 
+import pytest
+
 from qroar_core.__main__ import main
 from qroar_core.errors import Cancelled
+from qroar_core.runs import pipeline
 
 FILES = (
     "manifest.json",
@@ -47,6 +50,14 @@ def printed(capfd, *arguments):
 def leftovers(folder):
     """Anything in a run folder that a run does not promise."""
     return sorted(p.name for p in folder.iterdir() if p.name not in FILES)
+
+
+@contextmanager
+def without_figures():
+    """A report of no figure: drawing all of them takes longer than the stages of a small run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "report_html", lambda *_, **__: "<html></html>")
+        yield
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from tests.cli.command import printed, read, refused
 
 pytestmark = pytest.mark.slow
 
-SMALL = ("--windows", "4", "--length", "256", "--k", "int3")
+SMALL = ("--windows", "2", "--length", "128", "--k", "int3")
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,9 @@ def test_the_reference_does_not_feel_them_and_the_quantized_model_does(finished)
     nll = read(finished, "evaluation.json")["window_nll"]
     found = read(finished, "scales_found.json")
     assert found["angles"]
-    for plain, tuned in zip(nll["256/reference/identity"], nll["256/reference/tuned"], strict=True):
+    for plain, tuned in zip(nll["128/reference/identity"], nll["128/reference/tuned"], strict=True):
         assert tuned == pytest.approx(plain, abs=1e-4)
-    assert nll["256/quantized/tuned"] != nll["256/quantized/identity"]
+    assert nll["128/quantized/tuned"] != nll["128/quantized/identity"]
 
 
 def test_an_export_carries_them_and_verifies(finished, tmp_path, capfd):

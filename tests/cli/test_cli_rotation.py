@@ -5,17 +5,18 @@ import json
 import pytest
 
 from qroar_core.__main__ import main
-from tests.cli.command import printed, read, refused
+from tests.cli.command import printed, read, refused, without_figures
 
 pytestmark = pytest.mark.slow
 
-SMALL = ("--windows", "4", "--length", "256", "--k", "int3")
+SMALL = ("--windows", "2", "--length", "128", "--k", "int3")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "rotated"
-    assert main(["run", "demo", "--out", str(folder), *SMALL, "--rotation-scales"]) == 0
+    with without_figures():
+        assert main(["run", "demo", "--out", str(folder), *SMALL, "--rotation-scales"]) == 0
     return folder
 
 
@@ -25,9 +26,9 @@ def test_the_second_search_ran_under_the_rotated_quantizer_and_was_measured_ther
     assert read(finished, "scales_found.json")["quantization"]["k"]["rotation"] == "none"
     assert scales["g"] != read(finished, "scales_found.json")["g"]
     nll = evaluation["window_nll"]
-    turned, both = nll["256/quantized/rotation"], nll["256/quantized/rotation_tuned"]
+    turned, both = nll["128/quantized/rotation"], nll["128/quantized/rotation_tuned"]
     finding = evaluation["rotation"]
-    assert finding["added"] == pytest.approx(sum(a - b for a, b in zip(turned, both, strict=True)) / 4, abs=1e-5)
+    assert finding["added"] == pytest.approx(sum(a - b for a, b in zip(turned, both, strict=True)) / 2, abs=1e-5)
     assert finding["added_ci_low"] < finding["added"] < finding["added_ci_high"]
     assert "scales searched under it" in finding["sentence"]
     assert "search under rotation" in read(finished, "manifest.json")["stages"]
@@ -54,7 +55,7 @@ def test_evaluate_takes_the_file_and_measures_it_under_the_rotation(finished, ca
         "demo",
         *SMALL[2:],
         "--lengths",
-        "256",
+        "128",
         "--json",
         "--rotation-scales",
         finished / "scales_rotation.json",

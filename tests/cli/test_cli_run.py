@@ -18,12 +18,12 @@ from qroar_core.models.text import split, windows
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.file import from_file
-from tests.cli.command import FILES, leftovers, printed, read, refused, stopping
+from tests.cli.command import FILES, leftovers, printed, read, refused, stopping, without_figures
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("--windows", "4", "--length", "256", "--k", "int3")  # seconds, and enough to prove a gain
+SMALL = ("--windows", "2", "--length", "128", "--k", "int3")  # seconds, and enough to prove a gain
 STAGE_FILES = {
     "diagnose": {"diagnosis.json"},
     "search": {"scales_found.json", "scales_smooth_attention.json", "scales_mad.json", "search.json"},
@@ -65,7 +65,7 @@ def test_the_folder_holds_what_was_promised(finished):
     assert manifest["versions"]["torch"].startswith("2.13.0")
     assert manifest["specs"]["rope"]["method"] == "yarn"
     assert manifest["specs"]["quant"]["k"]["bits"] == 3
-    assert manifest["specs"]["search"]["windows"] == 4
+    assert manifest["specs"]["search"]["windows"] == 2
     assert manifest["model"]["fingerprint"] == read(finished, "scales.json")["model"]["fingerprint"]
     assert {"diagnose", "search", "evaluate", "report"} <= set(manifest["stages"])
     assert all(manifest["stages"][stage] > 0 for stage in ("diagnose", "search", "evaluate", "report"))
@@ -98,7 +98,7 @@ def test_diagnosis_json_has_the_contracts_fields_and_shapes(finished, demo):
             assert all(isinstance(value, float) and value > 0 for row in table for value in row)
     noise = found["logit_noise"]
     assert len(noise["position"]) == len(noise["rms"]) == len(noise["attention_kl"]) > 4
-    assert max(noise["position"]) < 256
+    assert max(noise["position"]) < 128
     assert max(v for v in noise["rms"] if v is not None) > 0
     bins = len(found["position_edges"]) - 1
     for part in ("amplitude", "phase"):
@@ -139,17 +139,17 @@ def test_evaluation_json_has_the_contracts_fields_and_adds_up(finished):
     assert all(fields <= set(row) for row in found["rows"])
     nll = {(r["length"], r["model"], r["scales"]): r["nll"] for r in found["rows"]}
     assert {
-        (256, "reference", "identity"),
-        (256, "quantized", "identity"),
-        (256, "reference", "tuned"),
-        (256, "quantized", "tuned"),
-        (256, "quantized", "smooth_attention"),
+        (128, "reference", "identity"),
+        (128, "quantized", "identity"),
+        (128, "reference", "tuned"),
+        (128, "quantized", "tuned"),
+        (128, "quantized", "smooth_attention"),
     } <= set(nll)
-    assert {row["length"] for row in found["rows"]} == {64, 256}
-    before, after = nll[256, "quantized", "identity"], nll[256, "quantized", "tuned"]
-    reference, tuned = nll[256, "reference", "identity"], nll[256, "reference", "tuned"]
+    assert {row["length"] for row in found["rows"]} == {64, 128}
+    before, after = nll[128, "quantized", "identity"], nll[128, "quantized", "tuned"]
+    reference, tuned = nll[128, "reference", "identity"], nll[128, "reference", "tuned"]
     gain, cause = found["gain"], found["attribution"]
-    assert gain["length"] == 256
+    assert gain["length"] == 128
     assert gain["delta_nll"] == pytest.approx(before - after, abs=1e-4)
     assert gain["ci_low"] < gain["delta_nll"] < gain["ci_high"]
     assert gain["significant"] == (gain["ci_low"] > 0)
@@ -161,7 +161,7 @@ def test_evaluation_json_has_the_contracts_fields_and_adds_up(finished):
 
 def test_the_decision_is_the_gain_on_development_windows(finished, demo):
     said = read(finished, "search.json")["decision"]
-    ids = windows(demo.tokenizer, split("development"), 256, 8).ids
+    ids = windows(demo.tokenizer, split("development"), 128, 8).ids
     scorer = WindowScorer(demo, RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(3)), lambda step: None)
     scales = from_file(finished / "scales_found.json", demo)[0]
     gains = torch.tensor(scorer.nll(ids, None, "")) - torch.tensor(scorer.nll(ids, scales, ""))
@@ -169,7 +169,7 @@ def test_the_decision_is_the_gain_on_development_windows(finished, demo):
     mean = float(gains.double().mean())
     found = (said["gain"], said["low"], said["high"])
     assert found == pytest.approx((mean, mean - reach, mean + reach), abs=1e-5)
-    assert (said["windows"], said["length"], said["targets"]) == (8, 256, 255)
+    assert (said["windows"], said["length"], said["targets"]) == (8, 128, 127)
     assert (read(finished, "search.json")["chosen"] == "found") == (said["low"] > 0)
 
 
@@ -180,7 +180,7 @@ def test_a_run_prints_which_scales_are_kept_and_why_the_two_gains_differ(finishe
     assert "\nkept: " in out
     there, here = f"the search's {said['decision']['gain']:+.4f} nats", f"this evaluation's {gain:+.4f} nats"
     assert f"{there} and {here} for the same scales differ because" in out
-    assert "the search's on 8 development windows of 256 tokens, every token but the first scored; this eval" in out
+    assert "the search's on 8 development windows of 128 tokens, every token but the first scored; this eval" in out
 
 
 def test_identity_is_kept_exactly_when_nothing_was_proven(finished):
@@ -219,7 +219,7 @@ def test_the_report_is_offline_and_complete(finished):
         assert rows == min(400, len(picture.table)) > 0, picture.title
     assert text.count("Plotly.newPlot(") >= len(pictures)
     command = read(finished, "manifest.json")["command"]
-    assert f"run demo --out '{finished}' --windows 4 --length 256 --k int3" in command
+    assert f"run demo --out '{finished}' --windows 2 --length 128 --k int3" in command
     assert command.replace("'", "&#x27;") in markup
     assert "NaN" not in re.sub(r"<[^>]*>", "", markup)
 
@@ -279,7 +279,8 @@ def test_a_stop_in_every_stage_keeps_what_was_finished(capfd, finished, ready, d
             for name, parameter in demo.model.named_parameters():
                 assert torch.equal(parameter, weights[name]), (stage, name)
             done |= STAGE_FILES[stage]
-    printed(capfd, *small(folder))
+    with without_figures():
+        printed(capfd, *small(folder))
     assert {p.name for p in folder.iterdir()} == done == set(FILES)
     assert numbers(folder) == numbers(finished)
 
@@ -330,7 +331,8 @@ def test_kill_9_after_a_stage_and_ctrl_c_inside_one(capfd, finished, ready, tmp_
     for path in killed.glob("[!.]*.json"):
         json.loads(path.read_text())
     stamp = (killed / "diagnosis.json").stat().st_mtime_ns
-    printed(capfd, *small(killed))
+    with without_figures():
+        printed(capfd, *small(killed))
     assert (killed / "diagnosis.json").stat().st_mtime_ns == stamp
     assert leftovers(killed) == []
     assert sorted(p.name for p in killed.iterdir()) == sorted(FILES)

@@ -14,7 +14,7 @@ from qroar_core.cli.graceful_sigint import graceful_sigint
 from qroar_core.errors import Cancelled
 from qroar_core.progress import Step
 from qroar_core.retrieval.result import Retrieval
-from tests.cli.command import one_line, printed, refused
+from tests.cli.command import one_line, printed, refused, without_figures
 from tests.helpers import planted_retrieval
 
 pytestmark = pytest.mark.slow
@@ -205,7 +205,7 @@ def on_disk(tiny, byte_tokenizer, tmp_path):
         "--method",
         "optuna",
         "--trials",
-        "10",
+        "6",
     ]
 
 
@@ -250,7 +250,7 @@ def test_two_workers_find_what_one_finds(capfd, on_disk, tmp_path):
     assert searched(tmp_path / "one") == searched(tmp_path / "two")
     assert "a worker ended" not in capfd.readouterr().err
     assert torch.get_num_threads() == threads
-    again = [*two[:-1], str(tmp_path / "again")]
+    again = ["search", *on_disk, "--storage", str(tmp_path / "s2"), "--out", str(tmp_path / "again")]
     assert main(again) == 0  # the storage knows every candidate
     assert searched(tmp_path / "again") == searched(tmp_path / "two")
     capfd.readouterr()
@@ -260,8 +260,9 @@ def test_two_workers_find_what_one_finds(capfd, on_disk, tmp_path):
 
 def test_two_workers_share_a_whole_run_with_its_rotated_search(capfd, on_disk, tmp_path):
     asked = ["run", *on_disk, "--rotation-scales"]
-    assert main([*asked, "--storage", str(tmp_path / "s1"), "--out", str(tmp_path / "one")]) == 0
-    assert main([*asked, "--storage", str(tmp_path / "s2"), "--workers", "2", "--out", str(tmp_path / "two")]) == 0
+    with without_figures():
+        assert main([*asked, "--storage", str(tmp_path / "s1"), "--out", str(tmp_path / "one")]) == 0
+        assert main([*asked, "--storage", str(tmp_path / "s2"), "--workers", "2", "--out", str(tmp_path / "two")]) == 0
     for name in ("scales_found.json", "scales_rotation.json"):
         first, second = (json.loads((tmp_path / x / name).read_text())["g"] for x in ("one", "two"))
         assert first == second

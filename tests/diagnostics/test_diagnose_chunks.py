@@ -33,7 +33,7 @@ QUANTIZERS = {
     **{name: QuantSpec(k=KV_PRESETS[name].k, v=KV_PRESETS[name].v) for name in ("kivi2", "q4_0")},
 }
 ROPES = {"yarn": RopeSpec("yarn", 8.0), "dynamic": RopeSpec("dynamic", 8.0), "none": RopeSpec()}
-CASES = [(rope, quant) for quant in QUANTIZERS for rope in ("yarn", "dynamic")] + [("none", "kivi2")]
+CASES = [*(("yarn", quant) for quant in QUANTIZERS), ("dynamic", "int4"), ("dynamic", "q4_0"), ("none", "kivi2")]
 found: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import qroar_core as qroar
+from qroar_core.__main__ import main
 from tests.library.readme import block
 
 
@@ -21,3 +22,7 @@ def test_the_block_finds_scales_that_gain_and_writes_them(tmp_path, monkeypatch,
     assert json.loads((tmp_path / "checkpoint" / "config.json").read_text())["rope_parameters"]["rope_type"] == "yarn"
     assert (tmp_path / "checkpoint" / "model.safetensors").is_file()
     assert "plotly" in (tmp_path / "noise.html").read_text()
+    asked = ("--rope", "yarn", "--factor", "4", "--k", "int4", "--scales", "scales.json", "--json")
+    assert main(["evaluate", "demo", *asked]) == 0
+    measured = json.loads(capsys.readouterr().out)["gain"]["delta_nll"]  # by the command as by the library
+    assert f"{measured:+.4f} nats" in evaluation.sentence

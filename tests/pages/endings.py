@@ -24,7 +24,7 @@ OURS = (f"{ROOT}/pages/", f"{ROOT}/app.py")
 
 
 class Ending:
-    """While it is patched in: counts the states in which a run may end, and ends one run in one of them.
+    """While it is patched in: notes the line of every state in which a run may end, and ends one run in one of them.
 
     Streamlit may end a run wherever our code calls it or touches the session. Between two such points that find the
     same kept in the session and as many jobs queued nothing was written: the next run starts anew from the same.
@@ -36,7 +36,7 @@ class Ending:
             at: which state ends its run, late: what the run has started is over by then. -1: none.
             typed: what the message says that number fields of these keys were changed to.
         """
-        self.states, self.over, self._typed = 0, "", typed
+        self.states, self.over, self._typed = list[str](), "", typed
         may_end, run, submit = (
             ScriptRunner._maybe_handle_execution_control_request,
             ScriptRunner._run_script,
@@ -58,8 +58,8 @@ class Ending:
                 now = (_kept(runner), queued[0])
                 if now != before[0]:
                     before[0] = now
-                    self.states += 1
-                    if self.states - 1 == at:
+                    self.states.append(line)
+                    if len(self.states) - 1 == at:
                         self.over = line
                         _wait_for_jobs()
                         runner._requests.request_rerun(self._message())

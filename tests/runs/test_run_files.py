@@ -1,9 +1,11 @@
 """A run is readable where every file of it is: else it says why, and no stage of it answers."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -39,9 +41,22 @@ NAMES = (
 MADE = ("diagnosis.json", "evaluation.json", "scales.json", "scales_found.json", "scales_mad.json", "compare")
 
 
+made: dict[str, tuple[Path, dict]] = {}  # the run, made by the first test and copied for each
+
+
 @pytest.fixture
-def run(root, loaded, setting):
+def run(root, loaded, setting, tmp_path_factory):
     """A run with every file there may be, its folder, and what its stages are asked by."""
+    if not made:
+        folder, asked = _whole(root, loaded, setting)
+        made["run"] = Path(shutil.move(folder, tmp_path_factory.mktemp("whole"))), asked
+    whole, asked = made["run"]
+    shutil.copytree(whole, root / whole.name)
+    assert RunStore().entries()[0].problem == ""
+    return root / whole.name, asked
+
+
+def _whole(root, loaded, setting):
     asked, _ = keep_all(loaded, setting)
     for stage in ("compare", "controls"):
         asked[stage], _ = keep(stage, loaded, setting)
@@ -51,7 +66,6 @@ def run(root, loaded, setting):
     (folder / "scales_rotation.json").write_text(json.dumps(turned))
     for name in ("retrieval.json", "retrieval_untuned.json"):
         (folder / name).write_text(planted_retrieval.retrieval().to_json())
-    assert RunStore().entries()[0].problem == ""
     return folder, asked
 
 
@@ -165,7 +179,6 @@ import resource, sys
 from pathlib import Path
 from qroar_core.errors import QRoarError
 from qroar_core.evaluation.result import Evaluation
-from qroar_core.evaluation.run import rotated
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = peak()
 try:

@@ -217,7 +217,7 @@ def test_it_starts_from_the_cached_result_and_ends_no_worse(hurt):
 def test_on_a_trained_model_it_wins_more_than_the_cached_objective(demo):
     texts = {name: split(name) for name in SPLITS}
     spec = SearchSpec(
-        objective="kl", bands=BandSpec(32), length=1024, windows=2, steps=1, polish_windows=4, polish_length=512
+        objective="kl", bands=BandSpec(32), length=512, windows=2, steps=1, polish_windows=4, polish_length=256
     )
     report = search.run(demo, Setting(RopeSpec("yarn", 4.0), INT4, search=spec), texts).report
     history = {c.label: c.objective for c in report.history}

@@ -1,6 +1,6 @@
-"""The claim on a real model: SmolLM2, YaRN x2, K cache int4 per token and head, 1,024-token windows.
+"""The claim on a real model: SmolLM2, YaRN x2, K cache int4 per token and head, 512-token windows.
 
-A smaller budget than the benchmark's (fewer and shorter windows, fewer steps), so the bars are a little lower than what
+A smaller budget than the benchmark's (fewer and shorter windows, fewer steps), so the bars are lower than what
 `python -m benchmarks smollm2` prints; the order reference < tuned < SmoothAttention < identity is the claim.
 """
 
@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.smollm2, pytest.mark.slow]
 def test_scales_repair_a_real_models_int4_cache(smollm2, monkeypatch):
     monkeypatch.setattr("qroar_core.scale_search.validation.WINDOWS", 3)
     texts = {name: split(name, "technical") for name in SPLITS}
-    spec = SearchSpec(length=1024, windows=2, steps=24)
+    spec = SearchSpec(length=512, windows=2, steps=12)
     outcome = search.run(smollm2, Setting(YARN, INT4, search=spec), texts)
-    held = windows(smollm2.tokenizer, texts["heldout"], 1024, 2).ids
+    held = windows(smollm2.tokenizer, texts["heldout"], 512, 2).ids
     bench = WindowScorer(smollm2, YARN, INT4, lambda step: None)
     plain = WindowScorer(smollm2, YARN, QuantSpec(), lambda step: None)
     nll = {
@@ -37,8 +37,8 @@ def test_scales_repair_a_real_models_int4_cache(smollm2, monkeypatch):
     assert nll["reference"] < nll["tuned"] < nll["smooth"] < nll["identity"]
     gap = nll["identity"] - nll["reference"]
     assert gap > 0.3  # nats: interpolation plus int4 really hurts this model
-    assert (nll["identity"] - nll["tuned"]) / gap > 0.42
-    assert 1 - math.exp(nll["tuned"] - nll["identity"]) > 0.15
+    assert (nll["identity"] - nll["tuned"]) / gap > 0.3
+    assert 1 - math.exp(nll["tuned"] - nll["identity"]) > 0.1
     assert outcome.report.chosen == "found"
     assert outcome.report.objective_found < 0.7
 

@@ -85,8 +85,9 @@ def test_layers_are_those_with_attention_and_their_outputs_the_decoder_layers_ow
         torch.testing.assert_close(torch.cat(seen[layer])[None], own[at].view(1, LENGTH, -1), **EXACT)
 
 
-@ALL
-@pytest.mark.parametrize("chunk", [1, 3, 64, 79])
+@pytest.mark.parametrize(
+    ("name", "chunk"), [(n, c) for n in NAMES for c in (3, 79)] + [(n, c) for n in FEW for c in (1, 64)]
+)
 def test_a_stream_in_chunks_is_one_whole_pass(build, tokens, name, chunk, monkeypatch):
     loaded = build(name)
     with WIDE():
