@@ -4,8 +4,7 @@ import errno
 import json
 import shutil
 import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +22,7 @@ from tests.helpers.planted_rope_search import rope_search
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 ROPE = ("--rope", "yarn", "--factor", "4", "--k", "int4")
 SMALL = ("--length", "64", "--short-length", "32", "--windows", "2", "--trials", "7")
 
@@ -137,12 +137,12 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
-def test_the_same_command_goes_on_after_it_was_killed(folder, tmp_path):
+def test_the_same_command_goes_on_after_it_was_killed(folder, forks, tmp_path):
     """Twice killed with no chance to write anything, once while it wrote a file."""
     path, passes = tmp_path / "D", tmp_path / "passes.txt"
     for last, code in ((9, -signal.SIGKILL), (8, -signal.SIGKILL), (-1, 0)):
-        command = [sys.executable, "-c", KILLED, str(last), str(passes), "tune-rope", "demo", *ROPE, *SMALL]
-        assert subprocess.run([*command, "--out", str(path)], check=False).returncode == code
+        words = ["-c", KILLED, str(last), str(passes), "tune-rope", "demo", *ROPE, *SMALL, "--out", str(path)]
+        assert forks.run(words, ROOT, ROOT).returncode == code
         if code:
             trials = RopeTrials.from_file(path / "rope_trials.json")
             measured = sum(len(study.trials) for study in trials.studies) + len(trials.heldout)

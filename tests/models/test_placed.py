@@ -99,7 +99,7 @@ def placements(request, tiny):
     """A function that puts a tiny model on `meta:0`, or its layers on `meta:0` and `meta:1` as accelerate does."""
 
     def build(**options):
-        loaded = tiny(**({"layers": 3} | options))
+        loaded = tiny(**({"layers": 4} | options))
         if request.param == "one device":
             put(loaded.model, ONE)
         else:
@@ -128,7 +128,7 @@ CONDITIONS = {
 @pytest.mark.parametrize("quant", CONDITIONS.values(), ids=CONDITIONS)
 @pytest.mark.parametrize("tied", [False, True], ids=["head apart", "head tied"])
 def test_every_quantizer_computes_where_its_layer_is(tiny, placements, ids, quant, tied):
-    text, options = ids(2, 96), {"tie_word_embeddings": tied, "dtype": torch.float64, "layers": 3}
+    text, options = ids(2, 96), {"tie_word_embeddings": tied, "dtype": torch.float64, "layers": 4}
 
     def nll(loaded):
         reference = measure(loaded, Condition(YARN), text, 90, chunk=32).nll
@@ -157,7 +157,7 @@ def test_a_search_finds_there_what_it_finds_here(tiny, placements, objective):
         polish_length=48,
         trials=4,
     )
-    here = search.run(tiny(layers=3), Setting(YARN, K4V4, search=spec), TEXTS)
+    here = search.run(tiny(layers=4), Setting(YARN, K4V4, search=spec), TEXTS)
     with placed():
         there = search.run(placements(), Setting(YARN, K4V4, search=spec), TEXTS)
     assert torch.allclose(there.found.point, here.found.point, atol=1e-3)
@@ -180,7 +180,7 @@ def test_a_gradient_step_waits_once_a_device(placements):
 
 def test_hidden_numbers_are_found_there_as_here(tiny, placements):
     spec = RetrievalSpec(lengths=(192,), depths=(0.5,), trials=2, tasks=("passkey",))
-    here = retrieve.run(tiny(layers=3), Setting(YARN, K4V4), None, spec, TEXTS["heldout"])
+    here = retrieve.run(tiny(layers=4), Setting(YARN, K4V4), None, spec, TEXTS["heldout"])
     with placed():
         there = retrieve.run(placements(), Setting(YARN, K4V4), None, spec, TEXTS["heldout"])
     assert len(there.cells) == len(here.cells)
@@ -202,7 +202,7 @@ def test_no_room_names_the_length_that_every_device_holds(placements, monkeypatc
         loaded = placements()
     token = 2 * 2 * 16 * 4  # K and V, heads, channels, bytes: of one layer
     on_two = loaded.devices().count(TWO)
-    assert length_that_fits(loaded) == int(0.9 * min(2**20 / (3 - on_two), 2**19 / max(on_two, 1e-9)) / token)
+    assert length_that_fits(loaded) == int(0.9 * min(2**20 / (4 - on_two), 2**19 / max(on_two, 1e-9)) / token)
 
 
 def test_balanced_needs_gpus_and_asks_for_all_of_them(monkeypatch):
@@ -233,9 +233,9 @@ def test_rivals_stand_there_as_here(tiny, placements):
         chunk=32,
         band_scales=False,
     )
-    here = compare.run(tiny(layers=2, dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
+    here = compare.run(tiny(layers=4, dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
     with placed():
-        there = compare.run(placements(layers=2, dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
+        there = compare.run(placements(dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
     for a, b in zip(there.rows, here.rows, strict=True):
         assert a.window_nll == pytest.approx(b.window_nll, abs=1e-4), a.method
     assert len({row.nll for row in here.rows}) == 5
