@@ -19,8 +19,8 @@ OPENING = 2  # times the processor time of the imports alone, from the server's 
 IMPORTS = "import torch, streamlit.web.cli, plotly.graph_objects, pandas; from transformers import LlamaForCausalLM"
 ANSWER = 2  # seconds of one core within which Cancel answers
 DRAWN_TO = 0.002  # hands have three digits
-ADDRESS = 'search={"steps":200}'
-MIDDLE = 50  # candidates after which the search waits to be cancelled
+ADDRESS = 'search={"steps":120}'
+MIDDLE = 30  # candidates after which the search waits to be cancelled
 SAID = re.compile(r"^(Significant gain: |No significant gain: keep identity)")
 
 
