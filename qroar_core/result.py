@@ -83,7 +83,7 @@ class Result(BaseModel):
 
     def as_written(self) -> Self:
         """What this result's file gives back. A stage ends with it: a number shown is the number on disk."""
-        return type(self).model_validate_json(self.to_json())
+        return type(self).model_validate(rounded(self.model_dump(mode="json")))
 
     @classmethod
     def from_file(cls, path: Path, error: type[QRoarError] = QRoarError) -> Self:
