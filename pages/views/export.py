@@ -197,7 +197,7 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
     last, whose = _last_click().get("key"), ""
     if last is None and "refused" not in _last_click():  # a reload begins another session, which knows of no click
         last = export_job.elsewhere(export_job.key(loaded, setting, scales, Path(), format, dtype))
-        whose = ", asked elsewhere or before a reload"
+        whose = ", started by another visitor, or before a reload"
     if last is None:
         return None
     folder = export_job.folder_of(last)

@@ -1,4 +1,4 @@
-"""Scales pulled towards 1: a quadratic price on log2 g, higher in bands under more interpolation pressure.
+"""Regularisation towards 1: a quadratic price on log2 g, higher in bands under more interpolation pressure.
 
 A search on little text follows its noise; a band that pressure gives a narrow window should need better reasons to
 leave 1. With kappa_b the half-width that the pressure alone gives band b (transforms/bounds), a head pays

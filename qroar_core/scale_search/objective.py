@@ -63,6 +63,7 @@ class Objective:
         gradient: it has one, so that the angles of pairs can be searched under it.
         independent: its candidates do not follow from the best so far where the method's do not.
         reads_development: its candidates are measured on development text, which then cannot decide.
+        what: what it measures, in one line for docs/method.md.
     """
 
     label: str
@@ -74,3 +75,4 @@ class Objective:
     gradient: bool = True
     independent: bool = True
     reads_development: bool = False
+    what: str = ""

@@ -30,12 +30,14 @@ class SearchMethod:
         gradient: it follows one, and so can also search what only a gradient finds, as the angles of pairs.
         independent: its candidates do not follow from the best so far, so that processes can share them; an
             objective that looks at the whole model then takes Optuna's candidates too, else it sweeps over the bands.
+        what: what it does, in one line for docs/method.md.
     """
 
     place: int
     descend: Callable[[SearchState, dict[str, Tensor]], None]
     count: Callable[[SearchSpec, int], int]
     reads: tuple[str, ...]
+    what: str
     label: str = ""
     gradient: bool = False
     independent: bool = False

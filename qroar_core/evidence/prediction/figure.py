@@ -63,7 +63,7 @@ def forest(result: Prediction) -> Picture:
                 "low": r.low,
                 "high": r.high,
                 "points": r.points,
-                "says": says(r),
+                "finding": says(r),
             }
             for _, d, r in found
         ]

@@ -41,4 +41,12 @@ def gradient(run: SearchState, starts: dict[str, Tensor]) -> None:
         run.report(spec.steps + 1, "gradient result", run.value, run.value)
 
 
-METHOD = SearchMethod(10, gradient, lambda spec, bands: spec.steps, ("steps",), label="gradient step", gradient=True)
+METHOD = SearchMethod(
+    10,
+    gradient,
+    lambda spec, bands: spec.steps,
+    ("steps",),
+    "Adam through straight-through rounding, from the best start of every head; also for what only gradients search",
+    label="gradient step",
+    gradient=True,
+)

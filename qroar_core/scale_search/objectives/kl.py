@@ -186,4 +186,5 @@ OBJECTIVE = Objective(
     words="by gradients of the KL through the whole model",
     reads=("polish_steps",),
     independent=False,
+    what="after the cached search, gradients of the KL to the unquantized model through the whole model (64 steps)",
 )
