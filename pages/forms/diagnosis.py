@@ -53,7 +53,7 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
             64,
             "null draws",
             help="How often each diagnostic is repeated on data without the effect (its null): more "
-            "repeats give a range. Titles that say yes or no have 19 or more.",
+            "repeats give a range. Titles that answer yes or no have 19 or more.",
         )
         paired = switch(st, "Paired: the same tokens in the long and the short context", "paired")
         cost = switch(st, "Also measure what rounding each band alone costs: two backward passes", "band cost")

@@ -32,7 +32,7 @@ MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g
 NO_REASON: Mapping[str, str] = MappingProxyType({})
 HELP = {  # of the options that not every search reads
     "steps": "How often gradients move the scales.",
-    "sweeps": "How often all bands are gone through.",
+    "sweeps": "How many times the search goes through all bands.",
     "grid_points": "Scales that are tried for a band, from one bound to the other.",
     "trials": "How many candidates are measured at most.",
     "polish_steps": "Each step reads one window forward and backward.",
@@ -49,7 +49,7 @@ def _unless_read(spec: SearchSpec, field: str) -> dict[str, Any]:
     able = [f"the method {name}" for name, one in search_methods().items() if field in one.reads]
     able += [f"the objective {name}" for name, one in objectives().items() if field in one.reads]
     now = f"the method {spec.method} with the objective {spec.objective} does not read it"
-    return {"disabled": True, "help": f"{HELP[field]} Disabled: {now}; {' or '.join(able)} would."}
+    return {"disabled": True, "help": f"{HELP[field]} Disabled: {now}; {' or '.join(able)} would read it."}
 
 
 def _kinds(why_not: Mapping[str, str]) -> list[str]:

@@ -141,7 +141,7 @@ def _options(loaded: LoadedModel, rope: RopeSpec, method: str, length: int) -> d
         0,
         int(MOST),
         "native window",
-        help="Native window it counts from, tokens. 0: the checkpoint's own.",
+        help="Native window that the method starts from, tokens. 0: the checkpoint's own.",
     )
     if window:
         out["original_context"] = int(window)

@@ -64,7 +64,7 @@ def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: 
             "rope.json",
             "application/json",
             on_click="ignore",
-            help="The interpolation, whose numbers no option spells: commands take it as --rope rope.json.",
+            help="The interpolation, whose numbers no option can express: commands take it as --rope rope.json.",
         )
     command, left = evaluate_command(loaded, setting, "scales.json")
     unsaid = literal(_without(left))

@@ -47,7 +47,7 @@ def require_setting(loaded: LoadedModel) -> Setting:
         return setting
     except QRoarError as problem:
         refused(f"This setting does not fit {loaded.name}: {problem.what}.")
-        st.button("Take the model's own setting", on_click=_take_own, icon=":material/restart_alt:")
+        st.button("Use the model's own setting", on_click=_take_own, icon=":material/restart_alt:")
         st.stop()
 
 

@@ -220,7 +220,7 @@ def test_a_folder_from_elsewhere_that_is_gone_or_made_anew_is_not_answered_from_
     shutil.rmtree(path)
     loaded_app.run()
     assert len(loaded_app.metric) == 0
-    words = f"What stood here was read from {path}, opened by you, and cannot be read there any more."
+    words = f"The result shown here was read from {path}, opened by you, and cannot be read there any more."
     assert words in texts(loaded_app)
     assert "of an older version" not in texts(loaded_app)
 
