@@ -229,7 +229,7 @@ SEARCH_MENUS = """
 from pages.forms import search
 print([*search.objectives()], [*search.search_methods()], [metric.label for metric in search.error_metrics().values()])
 from docs import tables
-print(tables.search_methods_table(), tables.objectives_table(), tables.error_metrics_table(), sep="\n")
+print(tables.search_methods_table(), tables.objectives_table(), tables.error_metrics_table(), sep=chr(10))
 """
 SEARCHED = """
 import json
