@@ -56,7 +56,7 @@ class Objective:
         label: as menus call it.
         place: where it stands in menus; smaller comes first.
         require_seen: raises BadSpec where the objective cannot see what the quantizer does to scaled weights.
-        refine: makes the second part from the problem, the bounds of log2 g (layers, bands, 2), what reports a
+        refine: makes the second part from the problem, the limits of a point (layers, numbers, 2), what reports a
             candidate, the state of a part to be continued, and where candidates are evaluated. None: there is none.
         words: what stands behind the method's name in a report.
         reads: the fields of `SearchSpec` that only this objective, and others that name them, read.

@@ -22,8 +22,8 @@ class SearchMethod:
 
     Args:
         place: where it stands in menus; smaller comes first.
-        descend: offers candidates to the state, and reports them. The second argument holds the starts, log2 g
-            (layers, kv, bands) by name, "identity" among them.
+        descend: offers candidates to the state, and reports them. The second argument holds the starts, points
+            (`maths/transform_point.py`) by name, "identity" among them.
         count: how many candidates it reports, by the spec and the number of bands.
         label: how the names of those candidates begin in the history; empty: nothing counts them again.
         reads: the fields of `SearchSpec` that only this method, and others that name them, read.

@@ -1,4 +1,4 @@
-"""Adam on log2 g through straight-through rounding, a few rows of one window a step.
+"""Adam on the point of the search through straight-through rounding, a few rows of one window a step.
 
 A continued search goes on exactly as if it had never stopped while its optimizer's state is in memory.
 """
