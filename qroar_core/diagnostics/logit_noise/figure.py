@@ -200,7 +200,7 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         f"Are far keys noisier than near ones?{words.further(seen['quantized'])}",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"The same error by how far back the key stands, at the sampled query rows.{words.against(tuned)}"
+        f"The same error by how far back the key is, at the sampled query rows.{words.against(tuned)}"
         + (BLIND if null else "")
         + words.bars(seen["quantized"]),
         counted_on(seen["quantized"].sample),
