@@ -46,7 +46,7 @@ LAST_EXPORT = "last export"  # session: a LastClick
 def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: SearchOutcome | None) -> None:
     """scales.json and the command that measures it again."""
     heading("scales.json", "scales-file")
-    st.caption("The scales alone, with the model, setting and search they belong to. A few kilobytes.")
+    st.caption("The scales alone, with the model, setup and search they belong to. A few kilobytes.")
     content = to_file(loaded, setting.rope, setting.quant, scales, outcome.report.facts() if outcome else {})
     st.download_button(
         "Download scales.json",
@@ -94,7 +94,7 @@ def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None,
     ]
     if diagnosis is None or outcome is None or evaluation is None:
         absent = [(what, page) for what, page, there in missing if there is None]
-        st.info(f"The report needs {literal(' and '.join(what for what, _ in absent))} of this setting first.")
+        st.info(f"The report needs {literal(' and '.join(what for what, _ in absent))} of this setup first.")
         for what, page in absent:
             st.page_link(f"pages/{page}.py", label=f"Go and make {literal(what)}", icon=":material/arrow_back:")
         return
@@ -107,7 +107,7 @@ def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None,
         )
         return
     st.caption(
-        "Every figure and table, the settings and versions, in one file that opens without a network. It is "
+        "Every figure and table, the setup and versions, in one file that opens without a network. It is "
         "built when you click; a continuation of a held-out window goes in where there is one."
     )
     st.download_button(

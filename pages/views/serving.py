@@ -82,7 +82,7 @@ def _vllm(folder: Path, loaded: LoadedModel, setting: Setting) -> Recipe:
     elif setting.quant.k is not None or setting.quant.v is not None:
         notes.append(
             "vLLM's own quantized cache is --kv-cache-dtype fp8 (preset fp8 here); it has no cache like this "
-            "setting's, so measure what you will serve."
+            "setup's, so measure what you will serve."
         )
     if setting.rope.method == "ntk":
         notes.append("Static NTK-aware scaling is written as a larger rope_theta.")
@@ -140,7 +140,7 @@ def _llama_cpp_cache(quant: QuantSpec, head_dim: int) -> tuple[list[str], str, l
         words += [f"--cache-type-{which}", kind]
         if spec.levels not in ("ggml_absmax", "ggml_signed"):
             notes.append(
-                f"{kind} has a scale per 32 channels, this setting's {which.upper()} has not: "
+                f"{kind} has a scale per 32 channels, this setup's {which.upper()} has not: "
                 f"search under the preset {kind} to serve it there."
             )
     if "--cache-type-v" in words:
@@ -149,7 +149,7 @@ def _llama_cpp_cache(quant: QuantSpec, head_dim: int) -> tuple[list[str], str, l
     unrotated = bool(words) and not any(s is not None and s.rotation == "hadamard" for s in (quant.k, quant.v))
     if unrotated and head_dim % 64 == 0:
         notes.append(
-            "llama.cpp rotates K and V before it rounds them; the variable turns that off, as this setting "
+            "llama.cpp rotates K and V before it rounds them; the variable turns that off, as this setup "
             "has no rotation. With it the loss is smaller, and scales add less."
         )
         return words, "LLAMA_ATTN_ROT_DISABLE=1 ", notes

@@ -28,7 +28,7 @@ def links(app):
 
 
 def test_sections_are_headers(loaded_app):
-    assert [one.value for one in loaded_app.header] == ["The setting"]
+    assert [one.value for one in loaded_app.header] == ["The setup"]
     go(loaded_app, "export")
     assert [one.value for one in loaded_app.header] == ["scales.json", "report.html", "Checkpoint folder"]
     assert [one.value for one in loaded_app.subheader] == ["How to load it"]
@@ -36,11 +36,11 @@ def test_sections_are_headers(loaded_app):
 
 def test_the_report_says_what_is_missing_and_where_to_make_it(loaded_app):
     go(loaded_app, "export")
-    assert "The report needs a diagnosis and a search and an evaluation of this setting first." in texts(loaded_app)
+    assert "The report needs a diagnosis and a search and an evaluation of this setup first." in texts(loaded_app)
     assert {"Go and make a diagnosis", "Go and make a search", "Go and make an evaluation"} <= set(links(loaded_app))
     done(loaded_app, "tune", "Start the search")  # makes the diagnosis too
     go(loaded_app, "export")
-    assert "The report needs an evaluation of this setting first." in texts(loaded_app)
+    assert "The report needs an evaluation of this setup first." in texts(loaded_app)
     assert downloads(loaded_app) == ["Download scales.json"]
 
 
@@ -196,4 +196,4 @@ def test_scales_that_this_setting_has_none_of_are_said_to_be_missing(loaded_app)
     loaded_app.pills(key="preset").select("2x YaRN, int4 K cache").run()
     go(loaded_app, "export")
     assert loaded_app.selectbox(key="export scales").value.startswith("identity")
-    assert "MAD clipping was chosen, and none exists under this setting" in texts(loaded_app)
+    assert "MAD clipping was chosen, and none exists under this setup" in texts(loaded_app)
