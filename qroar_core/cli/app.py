@@ -229,14 +229,17 @@ def export(options: dict) -> None:
 @app.command()
 def verify(
     what: str = typer.Argument(metavar="DIR|FILE"),
+    runtime: str = typer.Option(
+        None, metavar="NAME", help="also run it in transformers4, mlx or llama.cpp, where that is installed"
+    ),
     as_json: bool = typer.Option(False, "--json", help="print the checks as JSON"),
 ) -> None:
     """Check an export: its hashes, its codes, and its logits against the source model's."""
     from qroar_core.exporters import verify as stage
 
-    refuse_empty({"what": what})
+    refuse_empty({"what": what, "runtime": runtime})
     with tables.progress() as on_step:
-        checks = stage.run(what, on_step)
+        checks = stage.run(what, on_step, runtime or "")
     tables.verification(checks, as_json)
     wrong = [check for check in checks if check.passed is False]
     if wrong:

@@ -1,0 +1,22 @@
+"""One question that `verify` asks of an export, and its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question and its answer.
+
+    Args:
+        passed: None where it could not be asked, and of a limit.
+        do: what helps where it is False.
+        limit: it is no question: the answer is what the reader named does not do with such an export.
+    """
+
+    question: str
+    answer: str
+    passed: bool | None
+    do: str = "export it again"
+    limit: bool = False
