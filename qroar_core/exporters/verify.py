@@ -23,6 +23,7 @@ from qroar_core.exporters.gguf_compare import compare, compare_keys
 from qroar_core.exporters.reader import Exported
 from qroar_core.exporters.readers import readers
 from qroar_core.exporters.verify_runtime import require_runtime, verify_runtime
+from qroar_core.exporters.verify_weights import weights
 from qroar_core.models import load
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf.header import read_header
@@ -154,7 +155,8 @@ def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -
     largest = float((found - wanted).abs().max())
     kl, same = float(apart.kl.mean()), float(apart.same_top1.float().mean())
     answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
-    checks = [files, Check(*tokens), Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)]
+    logits = Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)
+    checks = [files, Check(*tokens), weights(source, again, scales, _factor(note), note), logits]
     if runtime:
         on_step(Step("verify", 2, 3, readers()[runtime].label))
         checks.append(verify_runtime(runtime, folder, ids, found))

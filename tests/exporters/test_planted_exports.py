@@ -1,4 +1,4 @@
-"""`verify` on right exports of every format, all of which pass, and on wrong ones with fresh hashes, none of which does.
+"""`verify` on right exports of every format, all of which pass, and on wrong ones with fresh hashes: none does.
 
 A wrong export is one whose note says another thing than its files hold: angles that were lost, another interpolation, a
 number that no rounding explains. llama.cpp answers where it is installed; nothing here depends on it.
@@ -36,11 +36,13 @@ LISTS = RopeSpec("longrope", 4.0, long_factor=LIST, short_factor=(1.0,) * 16)
 TIED = RopeSpec("yarn", 4.0, tie=(Tie(8, 11), Tie(12, 15, 0.0)))
 
 
-def scales_of(loaded, *, angles=True):
+def scales_of(loaded, kind):
+    """`bands`: one-sided scales, which change the logits; `symmetric`: scales that do not; `angles`: with angles."""
     geo, generator = loaded.geometry, torch.Generator().manual_seed(3)
     g = (torch.rand(geo.n_layers, geo.n_kv_heads, 2, generator=generator, dtype=torch.float64) * 2 - 1).exp2()
     turned = torch.rand(geo.n_layers, geo.n_kv_heads, geo.n_pairs, generator=generator, dtype=torch.float64) * math.tau
-    return Scales("shared", "kv_head", ((0, 5), (6, 15)), g, turned if angles else None)
+    mode = "shared" if kind == "bands" else "symmetric"
+    return Scales(mode, "kv_head", ((0, 5), (6, 15)), g, turned if kind == "angles" else None)
 
 
 class Exports:
@@ -68,8 +70,8 @@ class Exports:
         self.made = cache(self._made)
 
     def _made(self, form, rope, scaled):
-        """`scaled`: "", "bands" (no angles) or "angles"."""
-        scales = scales_of(self.loaded, angles=scaled == "angles") if scaled else None
+        """`scaled`: a kind of `scales_of`, or ""."""
+        scales = scales_of(self.loaded, scaled) if scaled else None
         folder = self.top / f"{len(list(self.top.iterdir()))} {form}"
         if form == "hf":
             return hf.run(self.loaded, rope, scales, folder)
@@ -108,18 +110,18 @@ def exports(tmp_path_factory):
 
 RIGHT = [
     ("hf", YARN, "angles"),
-    ("hf", LINEAR, "bands"),
+    ("hf", LINEAR, "symmetric"),
     ("hf", LISTS, ""),
     ("hf", TIED, "angles"),
     ("w4a16", YARN, "angles"),
-    ("w4a16", RopeSpec("llama3", 4.0), "bands"),
+    ("w4a16", RopeSpec("llama3", 4.0), "symmetric"),
     ("gguf-f16", YARN, "angles"),
     ("gguf-bf16", LINEAR, "angles"),
     ("gguf-q8_0", YARN, "angles"),
     ("gguf-q8_0", TIED, ""),
     ("gguf-q4_0", RopeSpec("ntk", 4.0), "angles"),
-    ("quantized", YARN, "bands"),
-    ("gguf", YARN, "bands"),
+    ("quantized", YARN, "symmetric"),
+    ("gguf", YARN, "symmetric"),
 ]
 
 
@@ -197,31 +199,36 @@ def flip(part):
 
 Q, K = "model.layers.1.self_attn.q_proj", "model.layers.0.self_attn.k_proj"
 WRONG = {
-    "hf, angles lost": ("hf", YARN, "angles", files_of("hf", YARN, "bands")),
+    "hf, angles lost": ("hf", YARN, "angles", files_of("hf", YARN, "symmetric")),
+    "hf, scales lost": ("hf", LINEAR, "symmetric", files_of("hf", LINEAR, "")),
     "hf, another interpolation": ("hf", YARN, "angles", files_of("hf", LINEAR, "angles")),
-    "hf, one head's keys doubled": ("hf", LINEAR, "bands", tensor(f"{K}.weight", lambda w: w[:32].mul_(2))),
+    "hf, one head's keys doubled": ("hf", LINEAR, "symmetric", tensor(f"{K}.weight", lambda w: w[:32].mul_(2))),
     "hf, the older keys say another factor": (
         *("hf", YARN, "angles"),
         config(rope_scaling={"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64}),
     ),
     "hf, ties lost": ("hf", TIED, "angles", files_of("hf", YARN, "angles")),
-    "w4a16, angles lost": ("w4a16", YARN, "angles", files_of("w4a16", YARN, "bands")),
+    "w4a16, angles lost": ("w4a16", YARN, "angles", files_of("w4a16", YARN, "symmetric")),
+    "w4a16, scales lost": (
+        *("w4a16", RopeSpec("llama3", 4.0), "symmetric"),
+        files_of("w4a16", RopeSpec("llama3", 4.0), ""),
+    ),
     "w4a16, one head's steps doubled": (
-        *("w4a16", RopeSpec("llama3", 4.0), "bands"),
+        *("w4a16", RopeSpec("llama3", 4.0), "symmetric"),
         tensor(f"{Q}.weight_scale", lambda w: w[:32].mul_(2)),
     ),
     "F16, another interpolation": ("gguf-f16", YARN, "angles", files_of("gguf-f16", LINEAR, "angles")),
-    "BF16, angles lost": ("gguf-bf16", LINEAR, "angles", files_of("gguf-bf16", LINEAR, "bands")),
+    "BF16, angles lost": ("gguf-bf16", LINEAR, "angles", files_of("gguf-bf16", LINEAR, "symmetric")),
     "Q8_0, a code changed": ("gguf-q8_0", YARN, "angles", block("blk.1.ffn_up.weight", flip)),
     "Q8_0, another interpolation": ("gguf-q8_0", YARN, "angles", files_of("gguf-q8_0", LINEAR, "angles")),
     "Q4_0, a step doubled": ("gguf-q4_0", RopeSpec("ntk", 4.0), "angles", block("blk.0.attn_k.weight", twice)),
     "Q4_0, angles lost": (
         *("gguf-q4_0", RopeSpec("ntk", 4.0), "angles"),
-        files_of("gguf-q4_0", RopeSpec("ntk", 4.0), "bands"),
+        files_of("gguf-q4_0", RopeSpec("ntk", 4.0), "symmetric"),
     ),
-    "quantized, scales lost": ("quantized", YARN, "bands", files_of("quantized", YARN, "")),
-    "copy, another interpolation": ("gguf", YARN, "bands", text(b"rope.scaling.type", b"rope.scaling.typo")),
-    "copy, a code changed": ("gguf", YARN, "bands", block("blk.0.attn_q.weight", flip)),
+    "quantized, scales lost": ("quantized", YARN, "symmetric", files_of("quantized", YARN, "")),
+    "copy, another interpolation": ("gguf", YARN, "symmetric", text(b"rope.scaling.type", b"rope.scaling.typo")),
+    "copy, a code changed": ("gguf", YARN, "symmetric", block("blk.0.attn_q.weight", flip)),
 }
 
 
