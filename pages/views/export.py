@@ -27,8 +27,10 @@ from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.exporters.card import tied_place
+from qroar_core.exporters.exported import of_setting
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.readers import limits_of
 from qroar_core.exporters.writers import offered
 from qroar_core.interpolations.rope_file import rope_text
 from qroar_core.job import JobKey
@@ -182,6 +184,7 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
         if asked_for == typed:
             refused(why)
     _loading(_written(loaded, setting, scales, format, asked), loaded, setting, format)
+    _limits(loaded, setting, format, asked)
 
 
 def _last_click() -> LastClick:
@@ -231,6 +234,16 @@ def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format:
         else:
             tab.code(recipe.code, language=recipe.language, wrap_lines=True)
         tab.caption("  \n".join(literal(note) for note in recipe.notes))
+
+
+def _limits(loaded: LoadedModel, setting: Setting, format: str, dtype: str) -> None:
+    """What runtimes do otherwise with this export, as its card will say."""
+    try:
+        known = limits_of(of_setting(loaded, setting.rope, format, DTYPES.get(dtype)))
+    except QRoarError:  # a family that cannot say this interpolation: a click on the button says so
+        return
+    if known:
+        st.caption("  \n".join(literal(line) for line in ("What readers do otherwise:", *known)))
 
 
 def _without(left: list[str]) -> str:

@@ -7,7 +7,7 @@ READER = Reader(
     "mlx-lm",
     "0.32",
     "run on a CPU; models/rope_utils.py, models/phi3.py, generate.py `prefill_step_size`",
-    ("hf", "w4a16"),
+    ("hf",),
     (
         Limit(
             lambda export: export.has_two_lists,
