@@ -240,7 +240,7 @@ def verify(
     refuse_empty({"what": what, "runtime": runtime})
     with tables.progress() as on_step:
         checks = stage.run(what, on_step, runtime or "")
-    tables.verification(checks, as_json)
+    tables.verification(checks, stage.limits(what), as_json)
     wrong = [check for check in checks if check.passed is False]
     if wrong:
         remedies = " or ".join(dict.fromkeys(check.do for check in wrong))

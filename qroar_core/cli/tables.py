@@ -108,17 +108,15 @@ def search(report: SearchReport, kept: Scales, as_json: bool, beside: Decision |
     line(f"read: {report.text}")
 
 
-def verification(checks: list[Check], as_json: bool) -> None:
-    """One row a check."""
+def verification(checks: list[Check], limits: list[str], as_json: bool) -> None:
+    """One row a check; below, what runtimes do otherwise with the export."""
     words = {True: "yes", False: "NO", None: "not asked"}
     if as_json:
-        _print([{"question": c.question, "answer": c.answer, "passed": c.passed, "limit": c.limit} for c in checks])
+        _print([{"question": c.question, "answer": c.answer, "passed": c.passed} for c in checks])
         return
-    asked = [[c.question, c.answer, words[c.passed]] for c in checks if not c.limit]
-    _table("Verified", ["check", "found", "passed"], asked)
-    for check in checks:
-        if check.limit:
-            line(f"{check.question} {check.answer}")
+    _table("Verified", ["check", "found", "passed"], [[c.question, c.answer, words[c.passed]] for c in checks])
+    for limit in limits:
+        line(limit)
 
 
 def evaluation(result: Evaluation, as_json: bool) -> None:

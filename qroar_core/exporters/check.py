@@ -10,13 +10,11 @@ class Check:
     """One question and its answer.
 
     Args:
-        passed: None where it could not be asked, and of a limit.
+        passed: None where it could not be asked.
         do: what helps where it is False.
-        limit: it is no question: the answer is what the reader named does not do with such an export.
     """
 
     question: str
     answer: str
     passed: bool | None
     do: str = "export it again"
-    limit: bool = False

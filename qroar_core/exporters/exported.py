@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.reader import Exported
-from qroar_core.models.checkpoint_files import has, table_in
-from qroar_core.models.config_rope import PARAMETERS, SCALING, restated
 from qroar_core.models.geometry import FULL_ATTENTION
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
@@ -21,8 +19,11 @@ if TYPE_CHECKING:  # a GGUF file is copied without transformers
 
 def of_folder(folder: Path, format: str) -> Exported:
     """By the config.json that lies in it."""
-    if FORMATS[format].whole_file or not has(folder, "config.json"):
+    if FORMATS[format].whole_file:
         return Exported(format)
+    from qroar_core.models.checkpoint_files import table_in
+    from qroar_core.models.config_rope import PARAMETERS, SCALING, restated
+
     config = restated(table_in(folder / "config.json"))
     config = config | config.get("text_config", {})
     block = config.get(PARAMETERS) or config.get(SCALING) or {}

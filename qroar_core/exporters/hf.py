@@ -125,7 +125,8 @@ def save(
     said = json.loads(path.read_text())
     if rope.changed:
         said = without_rope_beside(said, loaded.model.config)
-    said = with_older_names(said | (config or {}), own, loaded.model.config.attribute_map)
+    said |= config or {}
+    said = with_older_names(said | {"torch_dtype": said["dtype"]}, own, loaded.model.config.attribute_map)
     path.write_text(json.dumps(said, indent=2) + "\n")
 
 

@@ -44,8 +44,6 @@ def with_older_names(written: dict[str, Any], source: dict[str, Any], aliases: d
         aliases: the older name of an entry -> its name now, as the config class has them.
     """
     old = {key: written[now] for key, now in aliases.items() if key in source and now in written}
-    if written.get("dtype") is not None:
-        old["torch_dtype"] = written["dtype"]
     block = written.get("rope_parameters")
     if not isinstance(block, dict):
         return written | old

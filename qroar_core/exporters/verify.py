@@ -20,8 +20,7 @@ from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.forward_pass import sample_ids, scored
 from qroar_core.exporters.gguf_compare import compare, compare_keys
-from qroar_core.exporters.reader import Exported
-from qroar_core.exporters.readers import readers
+from qroar_core.exporters.readers import limits_of, readers
 from qroar_core.exporters.verify_runtime import require_runtime, verify_runtime
 from qroar_core.exporters.verify_weights import weights
 from qroar_core.models import load
@@ -50,9 +49,7 @@ def run(asked: Path | str, on_step: OnStep = no_progress, runtime: str = "") -> 
         BadCheckpoint: nothing there that this software exported, or files that cannot be read.
         BadSpec: a runtime that is not known, not installed, or does not read this format.
     """
-    folder = Path(asked).expanduser()
-    if folder.is_file():
-        folder = folder.parent
+    folder = _folder(asked)
     note = _note(folder)
     runtime = runtime.replace(".", "_")  # llama.cpp
     if runtime:
@@ -70,7 +67,23 @@ def run(asked: Path | str, on_step: OnStep = no_progress, runtime: str = "") -> 
     else:
         checks += _logits(folder, note, runtime, on_step)
     on_step(Step("verify", 3, 3, "done"))
-    return checks + _limits(folder, str(note.get("format", "hf")))
+    return checks
+
+
+def limits(asked: Path | str) -> list[str]:
+    """What runtimes do otherwise with an exported folder, each sentence with a name and version.
+
+    Raises:
+        BadCheckpoint: as `run`.
+    """
+    folder = _folder(asked)
+    format = str(_note(folder).get("format", "hf"))
+    return limits_of(of_folder(folder, format)) if format in FORMATS else []
+
+
+def _folder(asked: Path | str) -> Path:
+    folder = Path(asked).expanduser()
+    return folder.parent if folder.is_file() else folder
 
 
 def _note(folder: Path) -> dict[str, Any]:
@@ -117,16 +130,6 @@ def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
         Check("tensors that must not change", f"{found.untouched} byte for byte", found.others_same),
         Check("codes of attn_q and attn_k", f"{found.edited} tensors byte for byte", found.codes_same),
         Check("rows against g times the source", f"within {found.half_steps:.3f} half steps", found.half_steps <= 1),
-    ]
-
-
-def _limits(folder: Path, format: str) -> list[Check]:
-    """What runtimes do otherwise, each by its name and version."""
-    export = of_folder(folder, format) if format in FORMATS else Exported(format)
-    return [
-        Check(reader.name, limit.says, None, limit=True)
-        for reader in readers().values()
-        for limit in reader.limits_of(export)
     ]
 
 

@@ -29,7 +29,7 @@ def require_runtime(name: str, format: str) -> None:
         others = ", ".join(reader.formats)
         raise BadSpec(f"{reader.label} does not read {format}", where="--runtime", do=f"export as one of {others}")
     if not is_installed(name, reader.module, here=reader.here):
-        raise BadSpec(f"{reader.label} is not installed", where="--runtime", do=installing(name, reader))
+        raise BadSpec(f"{reader.name} is not installed", where="--runtime", do=installing(name, reader))
 
 
 def installing(name: str, reader: Reader) -> str:

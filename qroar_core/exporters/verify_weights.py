@@ -34,8 +34,8 @@ def weights(
     Raises:
         BadScales: scales that do not fit the source.
     """
-    spec = note.get("weights")
-    packed = {f"{name}.weight" for name in linear_layers(source, spec["group_size"])} if spec else set()
+    group = note["weights"]["group_size"] if note.get("weights") else 0
+    packed = {f"{name}.weight" for name in linear_layers(source, group)} if group else set()
     dtype = own_dtype(again) or torch.bfloat16  # of codes: their scales have 16 bits
     known = {name: p.data for name, p in source.model.named_parameters()}
     known |= {name: p for name, p in written_parameters(source, scales, factor).items() if p is not None}
@@ -46,7 +46,7 @@ def weights(
         if wanted.shape != found.shape:
             return Check("weights against the source's", f"{name} has another shape", False)
         if name in packed:
-            far = _in_steps(found, wanted, spec["group_size"])
+            far = _in_steps(found, wanted, group)
         else:
             far = _ratio((found - wanted).abs(), STEP[dtype] * wanted.abs() + TINY.get(dtype, 0.0))
         count += 1

@@ -14,8 +14,9 @@ import pytest
 import torch
 import transformers
 
-from qroar_core.exporters import hf, w4a16
+from qroar_core.exporters import hf, verify, w4a16
 from qroar_core.exporters.exported import of_folder
+from qroar_core.exporters.folder import NOTE, write_note
 from qroar_core.exporters.readers import readers
 from qroar_core.interpolations.tie import Tie
 from qroar_core.models.load import run as load_model
@@ -109,6 +110,19 @@ def test_a_runtime_reads_every_folder_as_transformers_5_does(name, bound, cases,
     wanted = demo.tokenizer(TEXT)["input_ids"]
     assert all(answer.tokens == wanted for case, answer in zip(cases, answers, strict=True) if case not in HUBS)
     assert apart(before, cases["yarn"][2]) > 100 * bound
+
+
+def test_verify_fails_where_the_named_runtime_reads_another_model(cases, runtime):
+    """A folder without the older keys is right for transformers 5, and for all other checks."""
+    runtime("transformers4")
+    old = as_before(cases["yarn"][0], cases["yarn"][0].with_name("as before, verified"))
+    note = json.loads((old / NOTE).read_text())
+    note.pop("files")
+    write_note(old, note)
+    *others, asked = verify.run(old, runtime="transformers4")
+    assert [check for check in others if check.passed is not True] == []
+    assert asked.question == "log-probabilities in transformers 4.57.3"
+    assert asked.passed is False
 
 
 def as_before(folder, copy):
