@@ -85,7 +85,7 @@ def test_files_for_llama_cpp_have_no_limits_of_others():
         ("llama.cpp", "llama.cpp does not read hf; export as one of gguf, gguf-f16"),
         (
             "transformers4",
-            "transformers is not installed; pip install --no-deps --target .*runtimes/transformers4 trans",
+            "transformers 4.57 is not installed; pip install --no-deps --target .*runtimes/transformers4 trans",
         ),
     ],
 )
