@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import BadCheckpoint, BadSpec
-from qroar_core.models.cache import cache_dir
+from qroar_core.models.cache_folder import cache_dir
 
 PATIENCE = 600  # seconds for all jobs of one process
 QUIET = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
