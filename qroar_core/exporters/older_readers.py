@@ -44,6 +44,8 @@ def with_older_names(written: dict[str, Any], source: dict[str, Any], aliases: d
         aliases: the older name of an entry -> its name now, as the config class has them.
     """
     old = {key: written[now] for key, now in aliases.items() if key in source and now in written}
+    if "layer_types" in source and "layer_types" in written:  # Granite 4's `attention` is `full_attention` now
+        old["layer_types"] = source["layer_types"]
     block = written.get("rope_parameters")
     if not isinstance(block, dict):
         return written | old

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qroar_core.errors import BadSpec
-from qroar_core.exporters import hf, verify, verify_runtime
+from qroar_core.exporters import exported, hf, verify, verify_runtime
 from qroar_core.exporters.exported import of_folder, of_setting
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.reader import Exported
@@ -19,6 +19,7 @@ from qroar_core.specs import RopeSpec
 
 LISTS = {"long_factor": (2.0,) * 32, "short_factor": (1.0,) * 32}
 ALIKE = {"long_factor": (2.0,) * 32, "short_factor": (2.0,) * 32}
+YARN = {"rope_type": "yarn"}
 ALWAYS = {"vLLM"}  # its number format and its fp8 cache on a CPU
 ROPES = {  # interpolation -> readers that do something otherwise with a float32 Llama
     RopeSpec(): ALWAYS,
@@ -62,12 +63,15 @@ def test_a_number_format_decides_too(demo, tmp_path):
     assert limits_of(found) == ["vLLM 0.32 needs AVX-512 for --kv-cache-dtype fp8 on a CPU."]
 
 
-def test_families_with_a_rope_of_their_own_for_some_layers_and_phi_3():
-    block = {"full_attention": {"rope_type": "yarn"}, "sliding_attention": {"rope_type": "default"}}
-    phi = Exported("hf", "phi3", {"rope_type": "yarn"}, "bfloat16")
-    assert {"transformers", "mlx-lm"} <= labels(limits_of(phi))
-    from qroar_core.exporters import exported
+def test_families_that_transformers_4_reads_otherwise():
+    for family, block in (("olmo2", YARN), ("deepseek_v2", YARN | {"mscale_all_dim": 1.0}), ("lfm2_moe", {})):
+        assert "transformers" in labels(limits_of(Exported("hf", family, block, "bfloat16")))
+    for family, block in (("olmo2", {}), ("deepseek_v2", YARN), ("deepseek_v3", YARN | {"mscale_all_dim": 1.0})):
+        assert "transformers" not in labels(limits_of(Exported("hf", family, block, "bfloat16")))
 
+
+def test_of_a_family_with_several_ropes_that_of_the_whole_context_is_asked_about():
+    block = {"full_attention": {"rope_type": "yarn"}, "sliding_attention": {"rope_type": "default"}}
     assert exported._of("hf", {"model_type": "gemma3_text"}, block, "bfloat16").rope_type == "yarn"
 
 

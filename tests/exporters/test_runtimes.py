@@ -46,16 +46,18 @@ ROPES = {
     "ties": RopeSpec("yarn", 4.0, tie=(Tie(20, 23), Tie(24, 31, 0.0))),
     "attention factor": RopeSpec("yarn", 4.0, attention_factor=1.3),
 }
-HUBS = {  # of several RoPEs, of another spelling, of a part of the channels, with LongRoPE of its own
+HUBS = {  # of several RoPEs, of other names, of a part of the channels, with LongRoPE of its own
     "Gemma3-text4b": RopeSpec("yarn", 2.0),
+    "Granite4-dense": RopeSpec("linear", 2.0),
+    "DSV2-Lite": RopeSpec(),
     "Llama3.2": RopeSpec(),
     "Phi3-128k": RopeSpec(),
     "Pythia": RopeSpec("linear", 2.0),
 }
-SAID = {"transformers4": set(), "mlx": {"Phi3-128k"}}  # read otherwise, as their limits say: this text is a short one
-# mlx-lm takes an MLP of four times the width for granted there, as Pythia's own is, and reads no W4A16
+SAID = {"transformers4": {"DSV2-Lite"}, "mlx": {"Phi3-128k"}}  # read otherwise, as their limits say
+# mlx-lm takes an MLP of four times the width for granted there, as Pythia's own is, and reads no W4A16; a second each
 LEFT_OUT = {
-    "mlx": {"Pythia", "w4a16", "dynamic", "attention factor", "Llama3.2"},  # the last three: a second each
+    "mlx": {"Pythia", "w4a16", "dynamic", "attention factor", "Llama3.2", "Granite4-dense", "DSV2-Lite"},
 }
 
 

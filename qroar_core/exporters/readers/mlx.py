@@ -6,7 +6,7 @@ READER = Reader(
     40,
     "mlx-lm",
     "0.32",
-    "run on a CPU; models/rope_utils.py, models/phi3.py, generate.py `prefill_step_size`",
+    "run on a CPU; models/rope_utils.py, generate.py `prefill_step_size`",
     ("hf",),
     (
         Limit(
@@ -18,10 +18,6 @@ READER = Reader(
             lambda export: export.rope_type == "dynamic",
             "reads a prompt in steps of 2,048 tokens and rotates each for the length so far, where transformers "
             "rotates the whole prompt for its length: export with --rope ntk.",
-        ),
-        Limit(
-            lambda export: export.family == "phi3" and export.rope_type not in ("default", "longrope"),
-            "refuses every interpolation of Phi-3 but LongRoPE.",
         ),
     ),
     worker="mlx_worker",
