@@ -5,7 +5,7 @@ from qroar_core.exporters.reader import Reader
 READER = Reader(
     10,
     "llama.cpp",
-    "b11549",
+    "(xllamacpp 2026.10)",
     "run on a CPU (xllamacpp); `verify` asks it about every GGUF where it is installed",
     ("gguf", "gguf-f16", "gguf-bf16", "gguf-q8_0", "gguf-q4_0"),
     module="xllamacpp",
