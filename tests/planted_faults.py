@@ -254,9 +254,9 @@ FAULTS = (
     ),
     Fault(
         "verify takes any interpolation of a quantized GGUF",
-        "exporters/verify_gguf.py",
-        "max(apart, scale) <= ROPE_BOUND",
-        "bool(max(apart, scale) + 1)",
+        "exporters/verify_rope.py",
+        "apart <= BOUND and scale <= BOUND",
+        "apart < 1e9 and scale < 1e9",
         "exporters/test_planted_exports.py -k Q8_0",
         slow=True,
     ),

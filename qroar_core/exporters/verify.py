@@ -21,6 +21,7 @@ from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.forward_pass import sample_ids, scored
 from qroar_core.exporters.gguf_compare import compare, compare_keys
 from qroar_core.exporters.readers import limits_of, readers
+from qroar_core.exporters.verify_rope import interpolation
 from qroar_core.exporters.verify_runtime import require_runtime, verify_runtime
 from qroar_core.exporters.verify_weights import weights
 from qroar_core.models import load
@@ -159,7 +160,9 @@ def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -
     kl, same = float(apart.kl.mean()), float(apart.same_top1.float().mean())
     answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
     logits = Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)
-    checks = [files, Check(*tokens), weights(source, again, scales, _factor(note), note), logits]
+    factor = _factor(note)
+    turned = interpolation(source, rope, again, factor)
+    checks = [files, Check(*tokens), weights(source, again, scales, factor, note), turned, logits]
     if runtime:
         on_step(Step("verify", 2, 3, readers()[runtime].label))
         checks.append(verify_runtime(runtime, folder, ids, found))

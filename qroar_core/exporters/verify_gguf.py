@@ -17,7 +17,7 @@ from qroar_core.exporters.check import Check
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.forward_pass import SCORED, scored
 from qroar_core.exporters.gguf_codes import farthest
-from qroar_core.interpolations.frequencies import rope_of
+from qroar_core.exporters.verify_rope import interpolation
 from qroar_core.models import load
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.loaded import LoadedModel
@@ -26,7 +26,6 @@ from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 
 UNBLOCKED_FORMATS = ("gguf-bf16", "gguf-f16")  # no block of weights shares a step there
-ROPE_BOUND = 1e-6  # relative: frequencies and attention factors are stored as float32
 
 
 def checks(
@@ -53,20 +52,7 @@ def checks(
         _, wanted = scored(source, Condition(rope, scales=scales), ids)
     else:
         _, wanted = scored(again, Condition(RopeSpec()), ids)
-    return [Check(*tokens), codes, _rope(source, rope, again, factor), _in_llama_cpp(path, format, ids, wanted)]
-
-
-def _rope(source: LoadedModel, rope: RopeSpec, again: LoadedModel, factor: float) -> Check:
-    """Frequencies and attention factor that are read from the file, against those of the setting."""
-    question, length = "interpolation against the setting's", 2 * source.geometry.original_context
-    mine, its = rope_of(source, rope, length), rope_of(again, RopeSpec(), length)
-    if mine.inv_freq.shape != its.inv_freq.shape:
-        return Check(question, f"{its.inv_freq.numel()} pairs for {mine.inv_freq.numel()}", False)
-    size = mine.inv_freq.abs().clamp_min(ROPE_BOUND * float(mine.inv_freq.abs().max()))
-    apart = float(((mine.inv_freq - its.inv_freq).abs() / size).max())
-    scale = abs(its.attention_factor * factor / mine.attention_factor - 1)
-    answer = f"frequencies within {apart:.1e}, attention factor within {scale:.1e}"
-    return Check(question, answer, max(apart, scale) <= ROPE_BOUND)
+    return [Check(*tokens), codes, interpolation(source, rope, again, factor), _in_llama_cpp(path, format, ids, wanted)]
 
 
 def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check:

@@ -58,7 +58,7 @@ class Exports:
             num_attention_heads=4,
             num_key_value_heads=2,
             head_dim=32,
-            max_position_embeddings=64,
+            max_position_embeddings=128,  # longer than the text that is scored
             attention_bias=True,
             bos_token_id=0,
             eos_token_id=0,
@@ -162,6 +162,14 @@ def config(**entries):
     return spoil
 
 
+def longer(folder, _):
+    """Another long list, which no text within the native window is read with, under both names."""
+    said = json.loads((folder / "config.json").read_text())
+    for part in ("rope_parameters", "rope_scaling"):
+        said[part]["long_factor"] = [2 * x for x in said[part]["long_factor"]]
+    (folder / "config.json").write_text(json.dumps(said))
+
+
 def block(name, change):
     """The bytes of one tensor of the GGUF file changed in place."""
 
@@ -205,8 +213,9 @@ WRONG = {
     "hf, one head's keys doubled": ("hf", LINEAR, "symmetric", tensor(f"{K}.weight", lambda w: w[:32].mul_(2))),
     "hf, the older keys say another factor": (
         *("hf", YARN, "angles"),
-        config(rope_scaling={"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64}),
+        config(rope_scaling={"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 128}),
     ),
+    "hf, LongRoPE past the window is another": ("hf", LISTS, "", longer),
     "hf, ties lost": ("hf", TIED, "angles", files_of("hf", YARN, "angles")),
     "w4a16, angles lost": ("w4a16", YARN, "angles", files_of("w4a16", YARN, "symmetric")),
     "w4a16, scales lost": (

@@ -70,6 +70,13 @@ def test_families_that_transformers_4_reads_otherwise():
         assert "transformers" not in labels(limits_of(Exported("hf", family, block, "bfloat16")))
 
 
+def test_families_that_mlx_reads_otherwise():
+    for family, block in (("mixtral", YARN), ("qwen2_moe", YARN), ("falcon", {}), ("qwen3_next", {})):
+        assert "mlx-lm" in labels(limits_of(Exported("hf", family, block, "bfloat16")))
+    for family, block in (("mixtral", {}), ("qwen2_moe", {}), ("qwen3", YARN), ("gemma3_text", YARN)):
+        assert "mlx-lm" not in labels(limits_of(Exported("hf", family, block, "bfloat16")))
+
+
 def test_of_a_family_with_several_ropes_that_of_the_whole_context_is_asked_about():
     block = {"full_attention": {"rope_type": "yarn"}, "sliding_attention": {"rope_type": "default"}}
     assert exported._of("hf", {"model_type": "gemma3_text"}, block, "bfloat16").rope_type == "yarn"

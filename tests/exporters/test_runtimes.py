@@ -31,7 +31,7 @@ from tests.models.hub_folders import random_model
 
 pytestmark = pytest.mark.slow
 
-TOKENS, FIRST = 320, 260  # past the demo's native window of 256, where an interpolation matters
+TOKENS, FIRST = 288, 258  # past the demo's native window of 256, where an interpolation matters
 TEXT = "In 1837, the nation's"
 LONG = tuple(1 + 3 * i / 31 for i in range(32))
 LISTS = RopeSpec("longrope", 4.0, long_factor=LONG, short_factor=(1.0,) * 32)
@@ -53,11 +53,12 @@ HUBS = {  # of several RoPEs, of other names, of a part of the channels, with Lo
     "Llama3.2": RopeSpec(),
     "Phi3-128k": RopeSpec(),
     "Pythia": RopeSpec("linear", 2.0),
+    "StableLM2": RopeSpec("yarn", 2.0),
 }
-SAID = {"transformers4": {"DSV2-Lite"}, "mlx": {"Phi3-128k"}}  # read otherwise, as their limits say
+SAID = {"transformers4": {"DSV2-Lite"}, "mlx": {"Phi3-128k", "StableLM2"}}  # read otherwise, as their limits say
 # mlx-lm takes an MLP of four times the width for granted there, as Pythia's own is, and reads no W4A16; a second each
 LEFT_OUT = {
-    "mlx": {"Pythia", "w4a16", "dynamic", "attention factor", "Llama3.2", "Granite4-dense", "DSV2-Lite"},
+    "mlx": {"Pythia", "w4a16", "ntk", "dynamic", "attention factor", "Llama3.2", "Granite4-dense", "DSV2-Lite"},
 }
 
 
@@ -84,7 +85,7 @@ def cases(demo, byte_tokenizer, tmp_path_factory):
         byte_tokenizer.save_pretrained(folder)
         (folder / "config.json").write_text(json.dumps(HUB[name]))
         loaded = load_model(str(folder), device="cpu", dtype="float32")
-        wanted.append((name, loaded, rope, None, list(range(1, 251)) + list(range(1, 71))))
+        wanted.append((name, loaded, rope, None, list(range(1, 251)) + list(range(1, 39))))
     made = {}
     for name, loaded, rope, scales, tokens in wanted:
         folder = hf.run(loaded, rope, scales, top / name)
