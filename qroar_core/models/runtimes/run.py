@@ -80,6 +80,7 @@ def ask(worker: str, jobs: Sequence[Job], place: Path | None) -> tuple[str, list
     """
     if place is not None and not place.is_dir():
         raise BadSpec("no such runtime", where=str(place), do="install it there")
+    where = worker.removesuffix("_worker")
     own = place / "bin" / "python" if place is not None else Path()
     python = str(own) if own.is_file() else sys.executable
     path = {} if place is None or own.is_file() else {"PYTHONPATH": str(place)}
@@ -93,10 +94,10 @@ def ask(worker: str, jobs: Sequence[Job], place: Path | None) -> tuple[str, list
                 line, env=environment | QUIET | path, cwd=folder, capture_output=True, text=True, timeout=PATIENCE
             )
         except subprocess.TimeoutExpired as error:
-            raise BadCheckpoint(f"it took longer than {PATIENCE} s", where=worker, do="run it by hand") from error
+            raise BadCheckpoint(f"it took longer than {PATIENCE} s", where=where, do="run it by hand") from error
         if not answers.is_file():
             last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-            raise BadCheckpoint(f"it does not start ({last[:200]})", where=worker, do="install it again")
+            raise BadCheckpoint(f"it does not start ({last[:200]})", where=where, do="install it again")
         said: dict[str, Any] = json.loads(answers.read_text())
     return said["version"], [_answer(one) for one in said["answers"]]
 
