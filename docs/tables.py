@@ -45,7 +45,7 @@ def readers_table() -> str:
     """Every runtime that reads exports: by which name it is run, what it reads, and what it does otherwise."""
     rows = []
     for name, one in readers().items():
-        runs = f"`{name.replace('llama_cpp', 'llama.cpp')}`" if one.module else ""
+        runs = f"`{name}`" if one.module else ""
         formats = ", ".join(f"`{format}`" for format in one.formats)
         limits = " ".join(limit.says[0].upper() + limit.says[1:] for limit in one.limits)
         rows.append(f"| {one.name} | {runs} | {formats} | {limits} | {one.source} |")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from qroar_core.cli import tables, tables_of_bands, tables_of_model
+from qroar_core.cli.choices import CHOICES
 from qroar_core.cli.options import (
     BANDS,
     COMPARE,
@@ -230,7 +231,7 @@ def export(options: dict) -> None:
 def verify(
     what: str = typer.Argument(metavar="DIR|FILE"),
     runtime: str = typer.Option(
-        None, metavar="NAME", help="also run it in transformers4, mlx or llama.cpp, where that is installed"
+        None, metavar="|".join(CHOICES["runtime"]), help="also run the export there, where that is installed"
     ),
     as_json: bool = typer.Option(False, "--json", help="print the checks as JSON"),
 ) -> None:

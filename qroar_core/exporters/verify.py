@@ -52,7 +52,7 @@ def run(asked: Path | str, on_step: OnStep = no_progress, runtime: str = "") -> 
     """
     folder = _folder(asked)
     note = _note(folder)
-    runtime = runtime.replace(".", "_")  # llama.cpp
+    runtime = runtime.replace(".", "_")  # llama.cpp, as its makers write it
     if runtime:
         require_runtime(runtime, str(note.get("format", "hf")))
     on_step(Step("verify", 0, 3, "hashes"))

@@ -11,7 +11,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.exporters.check import Check
 from qroar_core.exporters.forward_pass import SCORED
 from qroar_core.exporters.reader import Reader
-from qroar_core.exporters.readers import readers
+from qroar_core.exporters.readers import readers, runnable
 from qroar_core.models.runtimes.run import Job, ask, is_installed, place_of
 
 
@@ -21,10 +21,9 @@ def require_runtime(name: str, format: str) -> None:
     Raises:
         BadSpec: not known, not one that is run from here, no reader of this format, or not installed.
     """
-    known = {key: reader for key, reader in readers().items() if reader.module}
-    reader = known.get(name)
-    if reader is None:
-        raise BadSpec(f"unknown runtime {name!r}", where="--runtime", do=f"choose one of {', '.join(known)}")
+    if name not in runnable():
+        raise BadSpec(f"unknown runtime {name!r}", where="--runtime", do=f"choose one of {', '.join(runnable())}")
+    reader = readers()[name]
     if format not in reader.formats:
         others = ", ".join(reader.formats)
         raise BadSpec(f"{reader.label} does not read {format}", where="--runtime", do=f"export as one of {others}")

@@ -20,6 +20,7 @@ from qroar_core.transforms.scales import Scales
 
 STEP = {torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10, torch.float32: 2.0**-22, torch.float64: 2.0**-22}
 TINY = {torch.float16: 2.0**-24}  # a step at its small end
+PRODUCT = 2.0**-22  # of a tensor's largest number: what a mix of rows in float32 loses where its terms cancel
 HALF_STEP = 0.55  # of a group of four bits, whose step is rounded to 16 bits itself
 
 
@@ -48,7 +49,8 @@ def weights(
         if name in packed:
             far = _in_steps(found, wanted, group)
         else:
-            far = _ratio((found - wanted).abs(), STEP[dtype] * wanted.abs() + TINY.get(dtype, 0.0))
+            least = TINY.get(dtype, 0.0) + PRODUCT * float(wanted.abs().amax())
+            far = _ratio((found - wanted).abs(), STEP[dtype] * wanted.abs() + least)
         count += 1
         if not far <= worst:
             worst, where = far, name

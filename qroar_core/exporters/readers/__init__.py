@@ -17,6 +17,11 @@ def readers() -> dict[str, Reader]:
     return members_of("qroar_core.exporters.readers", NAMES, "READER")
 
 
+def runnable() -> tuple[str, ...]:
+    """Names of the runtimes that `verify --runtime` can run."""
+    return tuple(name for name, reader in readers().items() if reader.module)
+
+
 def limits_of(export: Exported) -> list[str]:
     """What each runtime will not do with `export`: sentences that begin with its name and version."""
     return [f"{reader.name} {limit.says}" for reader in readers().values() for limit in reader.limits_of(export)]
