@@ -48,8 +48,8 @@ def readers_table() -> str:
         runs = f"`{name}`" if one.module else ""
         formats = ", ".join(f"`{format}`" for format in one.formats)
         limits = " ".join(limit.says[0].upper() + limit.says[1:] for limit in one.limits)
-        rows.append(f"| {one.name} | {runs} | {formats} | {limits} | {one.source} |")
-    head = "| runtime | `verify --runtime` | reads | what it does otherwise | stated from |"
+        rows.append(f"| {one.name} | {formats} | {runs} | {limits} | {one.source} |")
+    head = "| runtime | reads | `verify --runtime` | what it does otherwise | stated from |"
     return "\n".join([head, "|---|---|---|---|---|", *rows])
 
 

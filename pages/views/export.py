@@ -243,7 +243,7 @@ def _limits(loaded: LoadedModel, setting: Setting, format: str, dtype: str) -> N
     except QRoarError:  # a family that cannot say this interpolation: a click on the button says so
         return
     if known:
-        st.caption("  \n".join(literal(line) for line in ("What readers do otherwise:", *known)))
+        st.caption("  \n".join(literal(line) for line in ("What runtimes do otherwise:", *known)))
 
 
 def _without(left: list[str]) -> str:

@@ -45,7 +45,7 @@ def card_of(note: dict[str, Any], before: Path | None, limits: Sequence[str] = (
     ]
     lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *odd)]
     if limits:
-        lines += ["", "What readers do otherwise:", ""]
+        lines += ["", "What runtimes do otherwise:", ""]
         lines += [f"- {line}" for line in limits]
     if note["command"]:
         lines += ["", "Repeat it:", "", f"    {one_line(note['command'])}"]

@@ -53,7 +53,7 @@ def test_card_page_and_verify_say_the_same(demo, tmp_path):
     assert said == limits_of(of_setting(demo, rope, "hf", None))
     assert "vLLM 0.32 computes NaN under dynamic NTK: export with --rope ntk." in said
     card = (folder / "README.md").read_text()
-    assert [line[2:] for line in card.split("What readers do otherwise:\n\n")[1].split("\n") if line] == said
+    assert [line[2:] for line in card.split("What runtimes do otherwise:\n\n")[1].split("\n") if line] == said
 
 
 def test_a_number_format_decides_too(demo, tmp_path):

@@ -170,12 +170,12 @@ def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo_model, pre
 
 def test_what_readers_do_otherwise_is_said_before_anything_is_written(loaded_app):
     go(loaded_app, "export")
-    said = next(one.value for one in loaded_app.caption if one.value.startswith("What readers do otherwise"))
+    said = next(one.value for one in loaded_app.caption if one.value.startswith("What runtimes do otherwise"))
     assert "CTranslate2 4.8 refuses yarn and dynamic" in said
     assert "vLLM 0.32 serves a float32 folder in bfloat16" in said
     gguf = next(one for one in loaded_app.selectbox(key="export format").options if "GGUF F16" in one)
     loaded_app.selectbox(key="export format").select(gguf).run()
-    assert not any("readers do otherwise" in one.value for one in loaded_app.caption)
+    assert not any("runtimes do otherwise" in one.value for one in loaded_app.caption)
 
 
 def test_what_was_chosen_stays_through_another_page_and_a_reload(loaded_app):
