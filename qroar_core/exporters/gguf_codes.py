@@ -31,8 +31,8 @@ def farthest(path: Path, wanted: dict[str, Tensor]) -> tuple[float, str]:
     Args:
         wanted: name -> tensor before rounding, (outputs, inputs) or (values,).
     Returns:
-        At most 1 where nothing but rounding was done; infinite, with the reason, where tensors are missing or have
-        another shape or kind.
+        At most 1 where nothing but rounding was done; infinite, with the reason, where tensors are missing, have
+        another shape or kind, or hold what is no number.
     """
     header = read_header(path)
     if names := sorted(header.tensors.keys() ^ wanted.keys()):
@@ -49,8 +49,10 @@ def farthest(path: Path, wanted: dict[str, Tensor]) -> tuple[float, str]:
                 part = rows[first : first + ROWS].numpy().astype(np.float64)
                 raw = np.frombuffer(file.read(len(part) * info.row_bytes), np.uint8).reshape(len(part), -1)
                 far = _distance(raw, part, info.kind)
-                if not far <= worst:  # also no number
+                if far > worst:
                     worst, where = far, name
+                if far == float("inf"):
+                    return far, f"{name} holds what no rounding gives"
     return worst, where
 
 

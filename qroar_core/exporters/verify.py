@@ -79,7 +79,7 @@ def limits(asked: Path | str) -> list[str]:
     """
     folder = _folder(asked)
     format = str(_note(folder).get("format", "hf"))
-    return limits_of(of_folder(folder, format)) if format in FORMATS else []
+    return limits_of(of_folder(folder, format))
 
 
 def _folder(asked: Path | str) -> Path:
@@ -93,6 +93,8 @@ def _note(folder: Path) -> dict[str, Any]:
         note = read_json(path, LARGEST_NOTE)
         if not isinstance(note, dict) or not isinstance(note.get("files"), dict) or not note["files"]:
             raise ValueError("it lists no files")
+        if str(note.get("format", "hf")) not in FORMATS:
+            raise ValueError(f"its format {str(note['format'])[:60]!r} is not known here")
         for name, said in note["files"].items():
             pure = PurePosixPath(name)
             if pure.is_absolute() or ".." in pure.parts or "\\" in name or not isinstance(said, dict):

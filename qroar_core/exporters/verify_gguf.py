@@ -40,8 +40,8 @@ def checks(
     tokens = verify_tokenizer.tokens(source.tokenizer, verify_tokenizer.of_gguf(path))
     kind, _ = gguf_write.TYPES[format]
     far, where = farthest(path, gguf_write.wanted(source, rope, scales, kind))
-    what = f"at most {far:.3f} of what rounding explains" if far < float("inf") else where
-    codes = Check("weights against the source's", what if far <= 1 or not where else f"{what}, in {where}", far <= 1)
+    said = f"at most {far:.3f} of what rounding explains" + (f", in {where}" if far > 1 else "")
+    codes = Check("weights against the source's", said if far < float("inf") else where, far <= 1)
     try:
         again = load.run(str(path), device="cpu", dtype="float32")
     except QRoarError as error:

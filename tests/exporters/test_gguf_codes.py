@@ -73,11 +73,11 @@ def last_digit(raw):
 def test_one_wrong_number_is_not(tmp_path, values, kind, change):
     far, where = farthest(written(tmp_path / "m.gguf", values, kind, change), {"w": torch.from_numpy(values)})
     assert far > 1
-    assert where == "w"
+    assert where.split()[0] == "w"
 
 
 def test_other_tensors_and_shapes_are_named(tmp_path, values):
     path, tensor = written(tmp_path / "m.gguf", values, Kind.F16), torch.from_numpy(values)
     assert farthest(path, {"w": tensor, "more": tensor}) == (float("inf"), "more is in one of the two alone")
     assert farthest(path, {"w": tensor[:5]}) == (float("inf"), "w has another shape or type")
-    assert farthest(path, {"w": tensor * float("nan")}) == (float("inf"), "w")
+    assert farthest(path, {"w": tensor * float("nan")}) == (float("inf"), "w holds what no rounding gives")

@@ -130,6 +130,13 @@ def test_a_note_that_points_outside_is_refused(copied, name):
         verify.run(folder)
 
 
+def test_a_format_that_is_not_known_is_one_line(copied):
+    _, folder, _ = copied
+    renoted(folder, format="gguf-q9")
+    with pytest.raises(BadCheckpoint, match=r"qroar.json cannot be read \(its format 'gguf-q9' is not known here\)"):
+        verify.run(folder)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": {}}', "{", '{"files": []}', "\x00"])
 def test_a_broken_note_is_one_line(copied, content):
     _, folder, _ = copied
