@@ -60,7 +60,7 @@ FAULTS = (
         "specs/stages.py",
         "if not -WIDEST <= low <= 0 <= high <= WIDEST:",
         "if not -WIDEST <= low <= high <= WIDEST:",
-        "test_specs.py",
+        "specs/test_specs.py",
     ),
     Fault(
         "the slope of YaRN's frequencies has the wrong sign",
@@ -368,7 +368,7 @@ FAULTS = (
         "figures/ticks.py",
         "[t for t in ticks if t < low][-1:]",
         "[t for t in ticks if t < low][:1]",
-        "figures/test_axes.py",
+        "figures/test_ticks.py",
     ),
     Fault(
         "a run of another setting's report is read as none",
@@ -389,7 +389,7 @@ FAULTS = (
         "models/bos.py",
         "length + opening :]",
         "length + 2 * opening :]",
-        "models/test_opening.py",
+        "models/test_bos.py",
     ),
     Fault(
         "Gemma 2's cap on the vocabulary's logits is ignored",
