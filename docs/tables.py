@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.quantizers.large_bias import damage
+from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.transforms.registry import flag, kinds
 
@@ -40,7 +42,30 @@ def remedies_table() -> str:
     return "\n".join([head, "|---|---|---|---|---|---|", *rows])
 
 
+def presets_table() -> str:
+    """Every cache preset: how its runtime is asked for it, what it is, its memory, and what a K bias does to it."""
+    rows = []
+    for name, one in KV_PRESETS.items():
+        size, found = one.bytes_per_token(HEAD_DIM), damage(one.k)
+        errors = f"{found.plain:.1%} | {found.varying:.0%} | {found.whole:.1%}"
+        rows.append(f"| `{name}` | {one.asked} | {one.what} | {size:.4g} ({size / (4 * HEAD_DIM):.0%}) | {errors} |")
+    head = (
+        "| preset | asked for by | what it is | bytes a token (of 16 bits) | error of K | error with a K bias "
+        "| the same, of all of K |"
+    )
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def weight_presets_table() -> str:
+    """Every weight preset."""
+    rows = [f"| `{name}` | {one.asked} | {one.what} |" for name, one in WEIGHT_PRESETS.items()]
+    return "\n".join(["| weight preset | asked for by | what it is |", "|---|---|---|", *rows])
+
+
+HEAD_DIM = 128  # of the memory in the table
 TABLES = (  # document, table
+    ("runtimes.md", presets_table),
+    ("runtimes.md", weight_presets_table),
     ("method.md", transforms_table),
     ("runtimes.md", formats_table),
     ("runtimes.md", remedies_table),

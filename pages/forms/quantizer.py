@@ -18,7 +18,7 @@ from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS, preset_qua
 from qroar_core.specs import QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 
 INTS = [f"int{bits}" for bits in range(2, 9)]
-FLOATS = [name for name, levels in GRIDS.items() if levels.floating]
+FLOATS = [name for name, levels in GRIDS.items() if levels.width]  # they bring their number of bits
 TABS = {"k": "K cache", "v": "V cache", "weights": "Weights", "qk": "q and k", "activations": "Linear inputs"}
 ORDER_WORDS = {"model": "the model's", "interleaved": "interleaved pairs (llama.cpp)"}
 AUTO = "the largest that fits"
@@ -118,7 +118,7 @@ def _tensor_tab(tensor: str, family: str) -> Mapping[str, Any] | QuantizerSpec |
     rotation = three.selectbox(
         "Rotation", ["none", "hadamard"], key=f"{tensor} rotation", help=term_help("Hadamard rotation")
     )
-    out = {"bits": 8 if name in FLOATS else int(name[3:]), "scale": scale, "rotation": rotation}
+    out = {"bits": GRIDS[name].width if name in FLOATS else int(name[3:]), "scale": scale, "rotation": rotation}
     if scale in ("block", "channel"):
         unit = "channels" if scale == "block" else "tokens"
         out["group_size"] = int(number(one, f"Group, {unit}", 2, MOST, f"{tensor} group"))
