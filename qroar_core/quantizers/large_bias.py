@@ -47,6 +47,15 @@ def damage(spec: QuantizerSpec) -> Damage:
     )
 
 
+def bias_words(spec: QuantizerSpec) -> str:
+    """`With a K bias of 100 to 300 (Qwen2, Qwen2.5) K's error is 76% of what differs between tokens, 3% of all.`"""
+    found = damage(spec)
+    return (
+        f"With a K bias of {LEAST:g} to {MOST:g}, as Qwen2 and Qwen2.5 have, the error of K is {found.varying:.0%} of "
+        f"what differs between tokens, though {found.whole:.1%} of all of K; without one it is {found.plain:.1%}."
+    )
+
+
 def _error(x: Tensor, spec: QuantizerSpec) -> Tensor:
     from qroar_core.quantizers.fake_quantize import calibrated_coordinates, fake_quantize
 
