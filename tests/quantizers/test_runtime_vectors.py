@@ -105,3 +105,54 @@ def test_turboquant_keeps_every_norm():
     x = keys()
     got = fake_quantize(x, KV_PRESETS["turboquant_3bit_nc"].k)
     assert torch.allclose(got.norm(dim=-1), x.norm(dim=-1), rtol=2.0**-10)
+
+
+# --- OpenVINO: the states of its own cache -----------------------------------------------------------------
+
+
+def apart(got, theirs, step):
+    """Share of the numbers that have another code, which must be the neighbour's."""
+    error = (got - theirs).abs() / step
+    assert error.max() < 1.01
+    return (error > 0.01).double().mean()
+
+
+def test_openvino_u8_by_token():
+    x, spec = keys(), KV_PRESETS["ov_u8"].k
+    theirs = torch.from_numpy(given_back("openvino")["ov_u8"])
+    step = (x.amax(-1, keepdim=True) - x.amin(-1, keepdim=True)) / 255
+    assert apart(fake_quantize(x, spec), theirs, step) < 2e-3  # it adds a zero point where a minimum is subtracted here
+    assert KV_PRESETS["ov_u8"].bytes_per_token(128) == 2 * (128 + 8)
+
+
+def test_openvino_u8_by_channel():
+    x, preset, theirs = keys(128), KV_PRESETS["ov_u8_channel"], given_back("openvino")
+    for spec, name, dim in ((preset.k, "ov_u8_channel.k", 1), (preset.v, "ov_u8_channel.v", 2)):
+        step = (x.amax(dim, keepdim=True) - x.amin(dim, keepdim=True)).expand_as(x)[..., ::8] / 255
+        assert apart(fake_quantize(x, spec)[..., ::8], torch.from_numpy(theirs[name]), step) < 2e-3
+
+
+@pytest.mark.parametrize(("k", "v", "name"), [("ov_u4", "ov_u4", "ov_u4.read"), ("ov_u8", "ov_u4", "ov_u8_u4.read")])
+def test_openvino_u4_as_its_attention_reads_it(k, v, name):
+    x = keys() / 8
+    scores = x[:, -1:].double() @ fake_quantize(x, KV_PRESETS[k].k).double().transpose(1, 2) / math.sqrt(128)
+    read = scores.softmax(-1) @ fake_quantize(x, KV_PRESETS[v].v).double()
+    theirs = torch.from_numpy(given_back("openvino")[name]).double()
+    assert (read - theirs).abs().max() < 1e-5 * theirs.abs().max()
+    exact = (x[:, -1:].double() @ x.double().transpose(1, 2) / math.sqrt(128)).softmax(-1) @ x.double()
+    assert (exact - theirs).abs().max() > 1e-3 * theirs.abs().max()  # the cache is what differs
+
+
+# --- HQQ ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_hqq_has_hqqs_codes_and_zero(bits):
+    """To the rounding of sums in float32; a step is 1/255 of a set's range or more."""
+    theirs = torch.from_numpy(given_back("hqq")[f"hqq{bits}"])
+    sets = keys().reshape(-1, 64)
+    span = (sets.amax(-1) - sets.amin(-1)).view(2, 16, 2).repeat_interleave(64, -1)
+    error = (fake_quantize(keys(), KV_PRESETS[f"hqq{bits}"].k) - theirs).abs()
+    assert (error <= 1e-5 * span).all()
+    plain = (fake_quantize(keys(), KV_PRESETS["quanto4"].k) - theirs).abs()  # without the iterations
+    assert bits != 4 or (plain > 1e-2 * span).double().mean() > 0.3
