@@ -16,7 +16,7 @@ from qroar_core.quantizers.spec import QuantizerSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-HEADS, TOKENS, HEAD_DIM = 16, 128, 128
+HEADS, TOKENS, HEAD_DIM = 8, 128, 128
 LEAST, MOST = 100.0, 300.0  # the constants; a head each
 PAIR = (63, 127)  # of the slowest RoPE pair, which does not turn within so few tokens (half pairing)
 SEED = 0
