@@ -94,6 +94,12 @@ def test_memory(preset):
     assert KV_PRESETS[preset].bytes_per_token(128) == 2 * (64 + 128 / block)
 
 
+def test_nvfp4_saturates_at_its_largest_scale():
+    x = torch.full((1, 1, 16), 5000.0)
+    x[..., 1] = -700.0
+    assert fake_quantize(x, KV_PRESETS["nvfp4"].k)[0, 0, :2].tolist() == [448 * 6.0, -448 * 1.5]
+
+
 def test_nvfp4_loses_a_block_that_its_scale_cannot_hold():
     x = torch.full((1, 1, 32), 0.005)
     x[..., 16:] = 0.01

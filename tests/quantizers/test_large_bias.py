@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from qroar_core.quantizers.large_bias import HEAD_DIM, HEADS, LEAST, MOST, PAIR, bias_words, damage
+from qroar_core.quantizers.large_bias import HEAD_DIM, HEADS, LEAST, MOST, PAIR, SEED, TOKENS, bias_words, damage
 from qroar_core.quantizers.memory import bytes_per_token
 from qroar_core.quantizers.preset import memory_words
 from qroar_core.quantizers.presets import KV_PRESETS
@@ -30,6 +30,16 @@ def test_int8_per_token_rounds_with_the_biass_step():
     steps = [c / 127 for c in torch.linspace(LEAST, MOST, HEADS).tolist()]
     expected = math.sqrt(sum(step * step for step in steps) / HEADS / 12)
     assert damage(QuantizerSpec(8)).varying == pytest.approx(expected, rel=0.1)
+
+
+def test_an_error_that_every_token_has_is_not_counted():
+    """An 8-bit float puts all of 150 +- 1 on few levels: most of that error is one constant, which softmax drops."""
+    keys = torch.randn(HEADS, TOKENS, HEAD_DIM, generator=torch.Generator().manual_seed(SEED))
+    keys[..., PAIR] += torch.linspace(LEAST, MOST, HEADS)[:, None, None]
+    error = (keys.to(torch.float8_e4m3fn).float() - keys).double().numpy()
+    varies = keys.double().numpy().var(1).mean()
+    assert damage(KV_PRESETS["fp8"].k).varying == pytest.approx(math.sqrt(error.var(1).mean() / varies), rel=1e-5)
+    assert error.var(1).mean() < 0.9 * (error**2).mean()
 
 
 def test_a_scale_per_channel_takes_the_constant_out():
