@@ -118,8 +118,8 @@ def test_options_change_an_integer_cache():
 
 
 def test_a_preset_gives_each_tensor_its_own_quantizer():
-    assert parse_cache_option("kivi2", "k") == KV_PRESETS["kivi2"].k
-    assert parse_cache_option("kivi2", "v") == KV_PRESETS["kivi2"].v
+    for name, preset in KV_PRESETS.items():
+        assert (parse_cache_option(name, "k"), parse_cache_option(name, "v")) == (preset.k, preset.v)
 
 
 @pytest.mark.parametrize("text", ["int9", "int1", "int", "q4_2", "w4a16", "", "int4 int4"])
