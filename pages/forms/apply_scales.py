@@ -44,7 +44,7 @@ def patch_buttons(
     """
     asked = _asked_change()
     if asked.pop("now", False):
-        st.rerun()  # the whole page: its strip and its queue
+        st.rerun()  # the whole page: its status bar and its queue
     under = loaded.applied_under
     mine = under is None or under.belongs_to(setting)
     inside = _name_inside(loaded, offered) if mine else ""

@@ -11,7 +11,7 @@ from qroar_core.errors import QRoarError
 T = TypeVar("T")
 
 
-def made(build: Callable[[], T], before: T) -> T:
+def build_or_keep(build: Callable[[], T], before: T) -> T:
     """`build()`, or `before` with the reason shown."""
     try:
         return build()

@@ -79,7 +79,7 @@ def marked(key: JobKey[Found]) -> Found | None:
             st.caption(literal(said))
     elif found is None and (gone := _gone(key)):
         st.warning(
-            f"What stood here was read from {literal(', '.join(gone))}, opened by you, and cannot be read there "
+            f"The result shown here was read from {literal(', '.join(gone))}, opened by you, and cannot be read there "
             "any more.",
             icon=":material/folder_off:",
         )

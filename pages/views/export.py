@@ -64,7 +64,7 @@ def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: 
             "rope.json",
             "application/json",
             on_click="ignore",
-            help="The interpolation, whose numbers no option spells: commands take it as --rope rope.json.",
+            help="The interpolation, whose numbers no option can express: commands take it as --rope rope.json.",
         )
     command, left = evaluate_command(loaded, setting, "scales.json")
     unsaid = literal(_without(left))
@@ -197,7 +197,7 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
     last, whose = _last_click().get("key"), ""
     if last is None and "refused" not in _last_click():  # a reload begins another session, which knows of no click
         last = export_job.elsewhere(export_job.key(loaded, setting, scales, Path(), format, dtype))
-        whose = ", asked elsewhere or before a reload"
+        whose = ", started by another visitor, or before a reload"
     if last is None:
         return None
     folder = export_job.folder_of(last)

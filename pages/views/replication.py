@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.forms.build_spec import counted, made
+from pages.forms.build_spec import build_or_keep, counted
 from pages.forms.setting import FIRST_FACTOR
 from pages.jobs import evidence
 from pages.state.choice import Claims
@@ -98,7 +98,7 @@ def _form(kept: Claims, ropes: dict[str, RopeSpec], quants: dict[str, QuantSpec]
     windows = number(three, "Windows of text", 2, 256, "replication windows")
     if not (asked and rounded):
         st.warning("Choose at least one interpolation and one quantizer; until then the earlier ones stay.")
-    spec = made(lambda: replace(kept.spec, **counted(kept.spec, windows)), kept.spec)
+    spec = build_or_keep(lambda: replace(kept.spec, **counted(kept.spec, windows)), kept.spec)
     return Claims(
         tuple(ropes[name] for name in asked) or kept.ropes, tuple(quants[name] for name in rounded) or kept.quants, spec
     )

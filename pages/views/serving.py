@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.gguf_write import file_name
-from qroar_core.interpolations.registry import methods
+from qroar_core.interpolations.registry import interpolation_methods
 from qroar_core.models.family_preset import for_family
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.quantizers.preset import KVPreset
@@ -126,7 +126,7 @@ def _llama_cpp_rope(rope: RopeSpec, native: int) -> tuple[list[str], str]:
             "llama.cpp's converter keeps the factors per pair, which tied pairs are written as, for Phi-3 alone: for "
             "other models choose a GGUF format above."
         )
-    return methods()[rope.method].llama_cpp(rope, rope.original_context or native)
+    return interpolation_methods()[rope.method].llama_cpp(rope, rope.original_context or native)
 
 
 def _llama_cpp_cache(quant: QuantSpec, head_dim: int) -> tuple[list[str], str, list[str]]:

@@ -41,11 +41,11 @@ def verdict_for(loaded: LoadedModel, setting: Setting) -> Verdict:
 
 
 def status_bar(loaded: LoadedModel, setting: Setting) -> Verdict:
-    """Draw the strip; returns the verdict it shows."""
+    """Draw the bar; returns the verdict it shows."""
     changed_files(loaded)
     said = verdict_for(loaded, setting)
     head, colour, icon = VERDICTS[said.acts]
-    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="status_bar"):
         st.badge(literal(loaded.name), icon=":material/memory:", color="blue")
         st.badge(literal(_rope_words(loaded, setting.rope)), color="violet")
         st.badge(literal(quant_words(setting.quant)), color="violet")

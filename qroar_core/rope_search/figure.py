@@ -71,7 +71,7 @@ def _tried(result: RopeSearch, study: RopeStudy) -> Picture:
     low, high = float(finite["nll"].min()), _top(finite["nll"])
     figure.update_yaxes(range=[low - 0.05 * (high - low), high])
     hidden = int((table["nll"] > high).sum())
-    beyond = f" {hidden} with more than {high:.2f} nats stand in the table alone." if hidden else ""
+    beyond = f" {hidden} with more than {high:.2f} nats are in the table only." if hidden else ""
     best = study.best
     return Picture(
         f"{capital(CONDITIONS[study.quantized])} {rope_words(best.spec)} has the least NLL of "
@@ -125,7 +125,7 @@ def gains(result: RopeSearch) -> Picture:
         table,
         "A bar above 0 means a lower NLL than under the setting's own interpolation in the same condition; whiskers "
         f"are {result.confidence:.0%} intervals, paired over windows. What choosing under the quantizer is "
-        f"worth is the difference of the two bars there, whose own interval stands in the verdict."
+        f"worth is the difference of the two bars there, whose own interval the verdict gives."
         f"{'' if same else f' {DECIDED}'}",
         f"On {result.measured_on}.",
     )

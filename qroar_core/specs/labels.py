@@ -1,10 +1,10 @@
-"""Specs in a few words, for strips, menus, tables and figures."""
+"""Specs in a few words, for the status bar, menus, tables and figures."""
 
 from __future__ import annotations
 
 import re
 
-from qroar_core.interpolations.registry import label_of, methods
+from qroar_core.interpolations.registry import interpolation_methods, label_of
 from qroar_core.interpolations.spec import RopeSpec
 from qroar_core.interpolations.tie import ties_words
 from qroar_core.quantizers.grids import GRIDS
@@ -48,7 +48,7 @@ def rope_words(rope: RopeSpec) -> str:
     """`YaRN ×4`; `YaRN ×2 (beta_fast 24, attention factor 1.2), tied 20–21, 22–25, still 26–31`."""
     method = "own RoPE" if rope.method == "default" else f"{label_of(rope.method)} ×{rope.factor:g}"
     usual = RopeSpec()
-    asked = [option.field for option in methods()[rope.method].options]
+    asked = [option.field for option in interpolation_methods()[rope.method].options]
     said = [f"{name} {getattr(rope, name):.3g}" for name in asked if getattr(rope, name) != getattr(usual, name)]
     said += [f"attention factor {rope.attention_factor:.3g}"] if rope.attention_factor is not None else []
     if rope.long_factor:

@@ -164,7 +164,7 @@ def test_shares_at_the_grids_ends_are_said_where_there_are_any():
     assert "37.50% of K's values that are not zero become zero, most in layer 1, KV head 1 (50.00%)." in text
     assert "No value of K lies beyond the grid's end." in text
     assert "These differences have no null: at a random angle a pair's error is as large by construction" in text
-    assert "Shares have no null but 0: they count values by the grid itself" in text
+    assert "Shares have no null but 0: they depend on the grid itself" in text
     other = lengths(seen_with(rounding=Roundings(k=planted.rounded_tensor(zeroed=0.0, clipped=0.01)))).how_to_read
     assert "No value of K that is not zero becomes zero." in other
     assert "1.50% of K's values lie beyond the grid's end, most in layer 1, KV head 1 (2.00%)." in other

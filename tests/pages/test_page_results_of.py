@@ -220,7 +220,7 @@ def test_a_folder_from_elsewhere_that_is_gone_or_made_anew_is_not_answered_from_
     shutil.rmtree(path)
     loaded_app.run()
     assert len(loaded_app.metric) == 0
-    words = f"What stood here was read from {path}, opened by you, and cannot be read there any more."
+    words = f"The result shown here was read from {path}, opened by you, and cannot be read there any more."
     assert words in texts(loaded_app)
     assert "of an older version" not in texts(loaded_app)
 
@@ -331,7 +331,7 @@ def test_scales_set_by_hand_are_no_finding_and_say_so(loaded_app, demo_model):
     assert ":orange-badge[scales applied: set by hand]" in texts(go(loaded_app, "tune"))
 
 
-ELSEWHERE = "elsewhere or before a reload"
+ELSEWHERE = "by another visitor, or before a reload"
 
 
 def test_two_jobs_of_one_label_say_their_setting_and_whose_they_are(loaded_app, stages):
@@ -349,7 +349,7 @@ def test_two_jobs_of_one_label_say_their_setting_and_whose_they_are(loaded_app, 
     )
     for app, whose in ((loaded_app, ("by you", ELSEWHERE)), (other, (ELSEWHERE, "by you"))):
         said = [read(e.value) for e in app.sidebar.caption]
-        assert [f"{mine}; asked {whose[0]}", f"{theirs}; asked {whose[1]}"] == [x for x in said if "asked" in x]
+        assert [f"{mine}; started {whose[0]}", f"{theirs}; started {whose[1]}"] == [x for x in said if "started" in x]
         cancels = [b.help for b in app.sidebar.button if b.label == "Cancel"]
         assert [mine in read(cancels[0]), theirs in read(cancels[1])] == [True, True]
     held.open.set()
@@ -365,7 +365,7 @@ def test_two_jobs_that_differ_in_bands_or_in_an_option_of_the_stage_read_apart(l
         button(go(app, "pressure"), "Diagnose").click().run()
     wait_for_step(loaded_app)
     loaded_app.switch_page("app.py").run()
-    said = [read(e.value).partition(";")[0] for e in loaded_app.sidebar.caption if "asked" in e.value]
+    said = [read(e.value).partition(";")[0] for e in loaded_app.sidebar.caption if "started" in e.value]
     head = "YaRN ×4, K int4 per token, 1024 tokens"
     assert said == [f"{head}, 8 bands by count", f"{head}, 4 bands by count", f"{head}, 8 bands by count, windows 5"]
     held.open.set()
