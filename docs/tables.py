@@ -143,23 +143,18 @@ def _cell(words: str) -> str:
 
 
 def presets_table() -> str:
-    """Every cache preset: how its runtime is asked for it, what it is, its memory, and what a K bias does to it."""
+    """Every preset: how its runtime is asked for it, what it is, its memory, and what a K bias does to a cache."""
     rows = []
     for name, one in KV_PRESETS.items():
         size, found = one.bytes_per_token(HEAD_DIM), damage(one.k)
         errors = f"{found.plain:.1%} | {found.varying:.0%} | {found.whole:.1%}"
         rows.append(f"| `{name}` | {one.asked} | {one.what} | {size:.4g} ({size / (4 * HEAD_DIM):.0%}) | {errors} |")
+    rows += [f"| `{name}` | {one.asked} | {one.what} | | | | |" for name, one in WEIGHT_PRESETS.items()]
     head = (
         "| preset | asked for by | what it is | bytes a token (of 16 bits) | error of K | error with a K bias "
         "| the same, of all of K |"
     )
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
-
-
-def weight_presets_table() -> str:
-    """Every weight preset."""
-    rows = [f"| `{name}` | {one.asked} | {one.what} |" for name, one in WEIGHT_PRESETS.items()]
-    return "\n".join(["| weight preset | asked for by | what it is |", "|---|---|---|", *rows])
 
 
 HEAD_DIM = 128  # of the memory in the table of presets
@@ -172,7 +167,6 @@ TABLES = (  # document, table
     ("method.md", objectives_table),
     ("method.md", error_metrics_table),
     ("runtimes.md", presets_table),
-    ("runtimes.md", weight_presets_table),
     ("method.md", transforms_table),
     ("runtimes.md", formats_table),
     ("runtimes.md", remedies_table),

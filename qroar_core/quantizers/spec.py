@@ -206,6 +206,8 @@ def _cache_words(k: QuantizerSpec | None, v: QuantizerSpec | None) -> Words | No
         return {}
     first = next(iter(there.values()))
     for name, spec in there.items():
+        if spec.levels != "absmax":
+            return None
         alike = QuantizerSpec(spec.bits, first.scale, group_size=first.group_size, rotation=first.rotation)
         if spec != replace(alike, before_rope=name == "k" and first.before_rope):
             return None

@@ -27,6 +27,7 @@ def test_every_cache_preset_quantizes_and_names_its_source(name):
         absmax = x.abs().amax() if spec.needs_calibration else None
         error = (fake_quantize(x, spec, absmax=absmax) - x).square().mean().sqrt() / x.square().mean().sqrt()
         assert 1e-4 * 2 ** max(0, 11 - spec.bits) < error < 0.5
+    assert repr(quant).startswith("QuantSpec(")
     assert preset.asked
     assert preset.what
     assert 0.05 < preset.bytes_per_token(128) / 512 <= 1
