@@ -10,6 +10,7 @@ from pathlib import Path
 from qroar_core.diagnostics.figures import figures_of
 from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.readers import readers
 from qroar_core.interpolations.base import Range
 from qroar_core.interpolations.registry import stretching
 from qroar_core.maths.error_metrics import error_metrics
@@ -40,6 +41,18 @@ def formats_table() -> str:
     """Every export format: what it is, who reads it, which kinds of transform it holds."""
     rows = [f"| `{name}` | {one.what} | {one.readers} | {one.transforms} |" for name, one in FORMATS.items()]
     return "\n".join(["| `--format` | what it is | read by | transforms |", "|---|---|---|---|", *rows])
+
+
+def readers_table() -> str:
+    """Every runtime that reads exports: by which name it is run, what it reads, and what it does otherwise."""
+    rows = []
+    for name, one in readers().items():
+        runs = f"`{name}`" if one.module else ""
+        formats = ", ".join(f"`{format}`" for format in one.formats)
+        limits = " ".join(limit.says[0].upper() + limit.says[1:] for limit in one.limits)
+        rows.append(f"| {one.name} | {formats} | {runs} | {limits} | {one.source} |")
+    head = "| runtime | reads | `verify --runtime` | what it does otherwise | stated from |"
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
 
 
 def remedies_table() -> str:
@@ -169,6 +182,7 @@ TABLES = (  # document, table
     ("runtimes.md", presets_table),
     ("method.md", transforms_table),
     ("runtimes.md", formats_table),
+    ("runtimes.md", readers_table),
     ("runtimes.md", remedies_table),
 )
 

@@ -310,6 +310,16 @@ for ids in problem.development().ids:
 
 
 @pytest.mark.slow
+def test_a_runtime_that_reads_exports(with_file, tmp_path):
+    run = with_file("qroar_core/exporters/readers/my_server.py")
+    asked = ["-m", "qroar_core", "export", "demo", "--rope", "yarn", "--factor", "2", "--out", str(tmp_path / "out")]
+    run(*asked)
+    says = "My server 1.2 takes YaRN for linear interpolation: export with --rope ntk."
+    assert f"\n- {says}\n" in (tmp_path / "out" / "README.md").read_text()
+    assert says in " ".join(run("-m", "qroar_core", "verify", str(tmp_path / "out")).split())
+
+
+@pytest.mark.slow
 def test_a_remedy(with_file):
     run = with_file("qroar_core/remedies/methods/wider_keys.py")
     menu = """

@@ -192,6 +192,6 @@ def _where_from(setting: Setting, diagnosed: bool) -> str:
             "low or high, and every layer keeps to the limits of this table."
         )
     return (
-        "Bounds from the interpolation alone. A diagnosis of this setting also measures tails and noise, and "
+        "Bounds from the interpolation alone. A diagnosis of this setup also measures tails and noise, and "
         "widens bounds where values grow with length; a search runs it first."
     )

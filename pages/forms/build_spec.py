@@ -16,7 +16,7 @@ def build_or_keep(build: Callable[[], T], before: T) -> T:
     try:
         return build()
     except QRoarError as problem:
-        refused(problem, ". The setting before stays in force.")
+        refused(problem, ". The setup before stays in force.")
         return before
 
 

@@ -192,7 +192,7 @@ def search_button(loaded: LoadedModel, setting: Setting, acts: bool) -> None:
         type="primary" if acts else "secondary",
         disabled=done or running(key),
         icon=":material/play_arrow:",
-        help="Searched already: another setting or other bounds make another search." if done else None,
+        help="Searched already: another setup or other bounds make another search." if done else None,
     ):
         jobs.search.start(loaded, setting)
         click.over()

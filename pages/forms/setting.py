@@ -55,7 +55,7 @@ def preset_pills(loaded: LoadedModel, setting: Setting) -> None:
     mine = preset_in_force(loaded, setting.rope, setting.quant)
     st.session_state["preset"] = mine
     st.pills("Common setups", list(SETTING_PRESETS), key="preset", on_change=clicked)
-    why = what_it_shows(loaded, mine) if mine else "The setting below is none of these; every option is there."
+    why = what_it_shows(loaded, mine) if mine else "The setup below is none of these; every option is there."
     st.caption(literal(why))
 
 

@@ -37,7 +37,7 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
     try:
         require_bands(setting.quant)
     except QRoarError as problem:
-        st.info(f"Not under this setting: {literal(problem.what)}. Choose another quantizer on the Start page.")
+        st.info(f"Not under this setup: {literal(problem.what)}. Choose another quantizer on the Start page.")
         return
     asked, spec = _kept_form(loaded, setting)
     key = start_button("Round each band alone", evidence.predict, loaded, setting, asked, spec)

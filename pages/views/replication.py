@@ -32,16 +32,16 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
     """The whole section."""
     heading("Do the papers' claims hold here?", "claims")
     st.markdown(
-        "Each claim is a rule with a threshold, tested on this model and text under every setting chosen, with its "
+        "Each claim is a rule with a threshold, tested on this model and text under every setup chosen, with its "
         "figure and interval. What the interval leaves open is called undecided."
     )
     if setting.quant.is_none:
-        st.info("Nothing is quantized under this setting: choose a quantizer on the Start page.")
+        st.info("Nothing is quantized under this setup: choose a quantizer on the Start page.")
         return
     pairs, spec = _kept_form(setting)
     key = start_button("Test the claims", evidence.replicate, loaded, setting, pairs, spec)
     st.caption(
-        f"{number_of(len(pairs), 'setting')}; each takes a diagnosis, a search and up to 8 passes over "
+        f"{number_of(len(pairs), 'setup')}; each takes a diagnosis, a search and up to 8 passes over "
         f"{number_of(spec.windows, 'window')}."
     )
     result = result_or_progress(key)

@@ -46,8 +46,8 @@ def require_setting(loaded: LoadedModel) -> Setting:
         rope_of(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
         return setting
     except QRoarError as problem:
-        refused(f"This setting does not fit {loaded.name}: {problem.what}.")
-        st.button("Use the model's own setting", on_click=_take_own, icon=":material/restart_alt:")
+        refused(f"This setup does not fit {loaded.name}: {problem.what}.")
+        st.button("Use the model's own setup", on_click=_take_own, icon=":material/restart_alt:")
         st.stop()
 
 

@@ -85,7 +85,7 @@ def _vllm(folder: Path, loaded: LoadedModel, setting: Setting) -> Recipe:
     elif setting.quant.k is not None or setting.quant.v is not None:
         notes.append(
             f"vLLM's own quantized caches are the presets {', '.join(RUNTIMES['vllm'].caches)}; it has no cache like "
-            "this setting's, so measure what you will serve."
+            "this setup's, so measure what you will serve."
         )
     if setting.rope.method == "ntk":
         notes.append("Static NTK-aware scaling is written as a larger rope_theta.")
@@ -144,7 +144,7 @@ def _llama_cpp_cache(quant: QuantSpec, head_dim: int) -> tuple[list[str], str, l
         words += [f"--cache-type-{which}", kind]
         if own is None:
             notes.append(
-                f"{kind} has a scale per 32 channels, this setting's {which.upper()} has not: "
+                f"{kind} has a scale per 32 channels, this setup's {which.upper()} has not: "
                 f"search under the preset {kind} to serve it there."
             )
     rounded = [spec for spec in (quant.k, quant.v) if spec is not None and 4 <= spec.bits < 16]
@@ -154,7 +154,7 @@ def _llama_cpp_cache(quant: QuantSpec, head_dim: int) -> tuple[list[str], str, l
     unrotated = bool(rounded) and not any(spec.rotation == "hadamard" for spec in rounded)
     if unrotated and head_dim % 64 == 0:
         notes.append(
-            "llama.cpp rotates K and V before it rounds them; the variable turns that off, as this setting "
+            "llama.cpp rotates K and V before it rounds them; the variable turns that off, as this setup "
             "has no rotation. With it the loss is smaller, and scales add less."
         )
         return words, "LLAMA_ATTN_ROT_DISABLE=1 ", notes

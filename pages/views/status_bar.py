@@ -104,7 +104,7 @@ def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
         if (made.rope, made.quant) != (setting.rope, setting.quant):
             theirs = f"{rope_words(made.rope)}, {quant_words(made.quant)}"
         origin = literal(_origin(under))
-        st.badge(f"scales of another setting applied: {literal(theirs)}; {origin}", color="orange")
+        st.badge(f"scales of another setup applied: {literal(theirs)}; {origin}", color="orange")
 
 
 def _origin(under: ScalesOrigin) -> str:

@@ -222,7 +222,7 @@ def test_which_axes_the_angles_are_on_is_said(before, own, asked, where):
     picture = by_angle(seen_with(anisotropy=seen))
     assert picture.title.startswith(f"Does a pair's error depend {asked}")
     assert where in picture.how_to_read
-    assert ("The setting rounds K before RoPE, on other axes" in picture.how_to_read) is (before and not own)
+    assert ("The setup rounds K before RoPE, on other axes" in picture.how_to_read) is (before and not own)
     assert ("so these are its quantizer's axes" in picture.how_to_read) is own
 
 

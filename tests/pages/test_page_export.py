@@ -28,7 +28,7 @@ def links(app):
 
 
 def test_sections_are_headers(loaded_app):
-    assert [one.value for one in loaded_app.header] == ["The setting"]
+    assert [one.value for one in loaded_app.header] == ["The setup"]
     go(loaded_app, "export")
     assert [one.value for one in loaded_app.header] == ["scales.json", "report.html", "Checkpoint folder"]
     assert [one.value for one in loaded_app.subheader] == ["How to load it"]
@@ -36,11 +36,11 @@ def test_sections_are_headers(loaded_app):
 
 def test_the_report_says_what_is_missing_and_where_to_make_it(loaded_app):
     go(loaded_app, "export")
-    assert "The report needs a diagnosis and a search and an evaluation of this setting first." in texts(loaded_app)
+    assert "The report needs a diagnosis and a search and an evaluation of this setup first." in texts(loaded_app)
     assert {"Go and make a diagnosis", "Go and make a search", "Go and make an evaluation"} <= set(links(loaded_app))
     done(loaded_app, "tune", "Start the search")  # makes the diagnosis too
     go(loaded_app, "export")
-    assert "The report needs an evaluation of this setting first." in texts(loaded_app)
+    assert "The report needs an evaluation of this setup first." in texts(loaded_app)
     assert downloads(loaded_app) == ["Download scales.json"]
 
 
@@ -189,6 +189,16 @@ def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo_model, pre
     assert any("measure what you will serve" in note for note in recipe.notes) == (not words)
 
 
+def test_what_readers_do_otherwise_is_said_before_anything_is_written(loaded_app):
+    go(loaded_app, "export")
+    said = next(one.value for one in loaded_app.caption if one.value.startswith("What runtimes do otherwise"))
+    assert "CTranslate2 4.8 refuses yarn and dynamic" in said
+    assert "vLLM 0.32 serves a float32 folder in bfloat16" in said
+    gguf = next(one for one in loaded_app.selectbox(key="export format").options if "GGUF F16" in one)
+    loaded_app.selectbox(key="export format").select(gguf).run()
+    assert not any("runtimes do otherwise" in one.value for one in loaded_app.caption)
+
+
 def test_what_was_chosen_stays_through_another_page_and_a_reload(loaded_app):
     done(loaded_app, "tune", "Start the search")
     go(loaded_app, "export")
@@ -217,4 +227,4 @@ def test_scales_that_this_setting_has_none_of_are_said_to_be_missing(loaded_app)
     loaded_app.pills(key="preset").select("2x YaRN, int4 K cache").run()
     go(loaded_app, "export")
     assert loaded_app.selectbox(key="export scales").value.startswith("identity")
-    assert "MAD clipping was chosen, and none exists under this setting" in texts(loaded_app)
+    assert "MAD clipping was chosen, and none exists under this setup" in texts(loaded_app)

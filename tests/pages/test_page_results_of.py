@@ -148,10 +148,10 @@ def test_applied_scales_belong_to_their_setting_and_are_undone_there(loaded_app,
     scales.g[:] = 2.0
     apply_scales(demo_model, scales, ScalesOrigin(theirs, "tuned scales"))
     go(loaded_app, "tune")
-    assert "scales of another setting applied: linear ×2, K int4 per token" in texts(loaded_app)
-    assert "**tuned scales of another setting applied** (linear ×2 · K int4 per token" in texts(loaded_app)
+    assert "scales of another setup applied: linear ×2, K int4 per token" in texts(loaded_app)
+    assert "**tuned scales of another setup applied** (linear ×2 · K int4 per token" in texts(loaded_app)
     assert button(loaded_app, "Undo").disabled
-    clicked(loaded_app, "Go to their setting")
+    clicked(loaded_app, "Go to their setup")
     assert "linear ×2" in texts(loaded_app)
     assert "scales applied" in texts(loaded_app)
     assert demo_model.applied is scales
@@ -165,7 +165,7 @@ def test_applied_scales_belong_to_their_setting_and_are_undone_there(loaded_app,
     session_choice = replace(loaded_app.session_state["choice"], rope=None, search=None, length=None, evaluation=None)
     loaded_app.session_state["choice"] = replace(session_choice, diagnosis=None)
     go(loaded_app, "tune")
-    assert "scales of another setting applied: the same but for its text or its search" in texts(loaded_app)
+    assert "scales of another setup applied: the same but for its text or its search" in texts(loaded_app)
 
 
 def test_a_model_that_another_person_has_replaced_is_no_link_that_needs_it(loaded_app):
@@ -193,7 +193,7 @@ def test_scales_that_another_person_has_applied_since_are_not_undone_by_a_page_t
     assert demo_model.applied is second
     words = "nothing was undone in demo's weights: scales were applied anew since this page was drawn"
     assert words in texts(loaded_app)
-    assert "**tuned scales of another setting applied** (linear ×2" in texts(loaded_app)
+    assert "**tuned scales of another setup applied** (linear ×2" in texts(loaded_app)
 
 
 def test_two_runs_of_one_name_are_told_apart_and_the_one_that_is_picked_opens(loaded_app, written, tmp_path):
@@ -230,11 +230,11 @@ def test_where_the_dashboard_has_its_own_results_they_stand_before_those_of_an_o
 ):
     own, path = written(runs_root() / "own"), written(tmp_path / "theirs")
     open_folder(loaded_app, path)
-    assert f"measured the setting of {path} itself" in texts(loaded_app)
+    assert f"measured the setup of {path} itself" in texts(loaded_app)
     assert FOREIGN not in texts(loaded_app)
     shutil.rmtree(own)
     loaded_app.run()
-    assert f"measured the setting of {path} itself" not in texts(loaded_app)
+    assert f"measured the setup of {path} itself" not in texts(loaded_app)
     assert f"From the run folder {path}, {FOREIGN}" in texts(loaded_app)
 
 

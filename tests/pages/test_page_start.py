@@ -299,8 +299,8 @@ def test_bands_that_cannot_be_cut_are_refused_and_the_old_ones_stay(loaded_app):
 )
 def test_an_address_that_does_not_fit_the_model_is_said_with_a_way_out(app, asked):
     other = visit(app, **asked)
-    assert "This setting does not fit demo" in other.error[0].value
-    button(other, "Use the model's own setting").click().run()
+    assert "This setup does not fit demo" in other.error[0].value
+    button(other, "Use the model's own setup").click().run()
     run(other)
     assert not other.error
     assert other.selectbox(key="rope").value == "yarn"

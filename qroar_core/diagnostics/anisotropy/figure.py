@@ -46,11 +46,11 @@ OVER = {
     None: "mean squared error of the pair",  # an older file
 }
 OWN_AXES = (
-    "The setting's cache rounds K before RoPE, so these are its quantizer's axes; what RoPE does to a pair afterwards "
+    "The setup's cache rounds K before RoPE, so these are its quantizer's axes; what RoPE does to a pair afterwards "
     "turns its error with it. Activations that are rounded too are so after RoPE, on other axes. "
 )
 OTHER_AXES = (
-    "The setting rounds K before RoPE, on other axes, and this file is from before 2026-11-30: how its error depends "
+    "The setup rounds K before RoPE, on other axes, and this file is from before 2026-11-30: how its error depends "
     "on the angle there does not show here; diagnose again. "
 )
 LONE = (

@@ -19,7 +19,7 @@ def _hqq(bits: int) -> KVPreset:
         "huggingface/transformers src/transformers/cache_utils.py HQQQuantizedLayer; mobiusml/hqq "
         "hqq/core/quantize.py, hqq/core/optimize.py (0.2.8.post1)",
         "With axis 1; the default, axis 0, groups numbers across tokens and heads by the length of the cache, which no "
-        "setting here can say. On a GPU HQQ iterates in float16, here as on a CPU in float32, and stops for what is "
+        "setup here can say. On a GPU HQQ iterates in float16, here as on a CPU in float32, and stops for what is "
         "rounded at once, here a chunk of the stream, there the whole cache. As with quanto, a prompt is read exactly "
         "there and later flushes round everything again."
         + (" It packs ten numbers into 32 bits: 3.2 bits each, not 3." if bits == 3 else ""),

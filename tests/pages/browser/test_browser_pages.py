@@ -202,7 +202,7 @@ def test_a_search_is_reached_by_few_keys_and_focus_survives_a_load(dashboard, vi
     walk.settle(page)
     tag, named, _ = page.evaluate(FOCUS)
     assert (tag, named.split("\n")[-1]) == ("button", "Demo model")  # below its icon; body's text has both too
-    tab_to("Search scales for this setting")
+    tab_to("Search scales for this setup")
     page.get_by_role("heading", level=1, name="Tune").wait_for(timeout=SHORT)
     walk.settle(page)
     tab_to("Start the search")
