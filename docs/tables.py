@@ -15,6 +15,8 @@ from qroar_core.interpolations.base import Range
 from qroar_core.interpolations.registry import stretching
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.models.families import FAMILIES
+from qroar_core.quantizers.large_bias import damage
+from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.scale_search.search_objectives import objectives
@@ -153,6 +155,22 @@ def _cell(words: str) -> str:
     return words.replace("|", "\\|")
 
 
+def presets_table() -> str:
+    """Every preset: how its runtime is asked for it, what it is, its memory, and what a K bias does to a cache."""
+    rows = []
+    for name, one in KV_PRESETS.items():
+        size, found = one.bytes_per_token(HEAD_DIM), damage(one.k)
+        errors = f"{found.plain:.1%} | {found.varying:.0%} | {found.whole:.1%}"
+        rows.append(f"| `{name}` | {one.asked} | {one.what} | {size:.4g} ({size / (4 * HEAD_DIM):.0%}) | {errors} |")
+    rows += [f"| `{name}` | {one.asked} | {one.what} | | | | |" for name, one in WEIGHT_PRESETS.items()]
+    head = (
+        "| preset | asked for by | what it is | bytes a token (of 16 bits) | error of K | error with a K bias "
+        "| the same, of all of K |"
+    )
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+HEAD_DIM = 128  # of the memory in the table of presets
 TABLES = (  # document, table
     ("api.md", diagnostics_table),
     ("families.md", families_table),
@@ -161,6 +179,7 @@ TABLES = (  # document, table
     ("method.md", search_methods_table),
     ("method.md", objectives_table),
     ("method.md", error_metrics_table),
+    ("runtimes.md", presets_table),
     ("method.md", transforms_table),
     ("runtimes.md", formats_table),
     ("runtimes.md", readers_table),

@@ -58,8 +58,11 @@ def rope_words(rope: RopeSpec) -> str:
 
 def quantizer_words(spec: QuantizerSpec) -> str:
     """`int4 per token, Hadamard`."""
-    levels = GRIDS[spec.levels].label if GRIDS[spec.levels].floating else f"int{spec.bits}"
+    known = GRIDS[spec.levels]
+    levels = known.label if known.width else f"{known.label} {spec.bits} bits" if known.floating else f"int{spec.bits}"
     group = f" of {spec.group_size}" if spec.group_size else ""
+    if spec.bits > 8:  # a float as it is: no scale
+        return levels
     extra = [", Hadamard"] if spec.rotation == "hadamard" else []
     extra += [", before RoPE"] if spec.before_rope else []
     return f"{levels} per {spec.scale}{group}{''.join(extra)}"

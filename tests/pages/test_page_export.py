@@ -141,10 +141,22 @@ INT4 = QuantizerSpec(4)
             "turns that off",
         ),
         (RopeSpec("ntk", 4.0), QuantSpec(k=INT4), "--cache-type-k q4_0", "q4_0 has a scale per 32 channels"),
+        (
+            RopeSpec("ntk", 4.0),
+            preset_quant("iq4_nl"),
+            "--cache-type-k iq4_nl --cache-type-v iq4_nl -fa on",
+            "needs flash attention",
+        ),
+        (
+            RopeSpec("ntk", 4.0),
+            QuantSpec(k=preset_quant("bf16").k, v=preset_quant("q4_1").v),
+            "--cache-type-k bf16 --cache-type-v q4_1 -fa on",
+            "needs flash attention",
+        ),
         (RopeSpec("dynamic", 4.0), QuantSpec(), "", "llama.cpp has no dynamic NTK"),
         (RopeSpec("ntk", 4.0), QuantSpec(k=QuantizerSpec(3)), "", "no 3-bit cache for K; q4_0 is its smallest"),
     ],
-    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "dynamic", "ntk int3"],
+    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "iq4_nl", "bf16 and q4_1", "dynamic", "ntk int3"],
 )
 def test_llama_cpp_gets_the_options_that_mean_this_setting(demo_model, rope, quant, words, notes):
     from pages.views.serving import recipes
@@ -154,11 +166,20 @@ def test_llama_cpp_gets_the_options_that_mean_this_setting(demo_model, rope, qua
     serve = recipe.code.splitlines()[1]
     assert serve.split("-c 1024")[1].strip() == words
     assert any(notes in note for note in recipe.notes)
-    rotated = quant.k is None or quant.k.rotation == "hadamard" or not words  # no quantized cache, nothing to turn off
+    turned = "hadamard" in [spec.rotation for spec in (quant.k, quant.v) if spec is not None]
+    rotated = turned or quant.k is None or not words  # no quantized cache, nothing to turn off
     assert serve.startswith("LLAMA_ATTN_ROT_DISABLE=1 ") == (not rotated)
 
 
-@pytest.mark.parametrize(("preset", "words"), [("fp8", "--kv-cache-dtype fp8"), ("q8_0", "")])
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ("fp8", "--kv-cache-dtype fp8"),
+        ("int8_per_token_head", "--kv-cache-dtype int8_per_token_head"),
+        ("turboquant_3bit_nc", "--kv-cache-dtype turboquant_3bit_nc"),
+        ("q8_0", ""),
+    ],
+)
 def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo_model, preset, words):
     from pages.views.serving import recipes
 
