@@ -142,7 +142,7 @@ def _plant(app: Any, sizes: Mapping[str, int]) -> None:
         texts["calibration"],
     )
     outcome = search.run(loaded, replace(setting, search=short), texts)
-    proof = evaluate.run(
+    evaluation = evaluate.run(
         loaded,
         replace(setting, evaluation=replace(setting.evaluation, lengths=(256,), windows=2)),
         outcome.found,
@@ -153,7 +153,7 @@ def _plant(app: Any, sizes: Mapping[str, int]) -> None:
     for key, result in (
         (jobs.diagnose.key(loaded, setting), shown),
         (jobs.search.key(loaded, setting), outcome),
-        (jobs.evaluate.key(loaded, setting, outcome), proof),
+        (jobs.evaluate.key(loaded, setting, outcome), evaluation),
     ):
         session.manager().submit(key, lambda on_step, result=result: result, label="planted")
     _settle(app)

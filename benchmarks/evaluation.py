@@ -162,8 +162,8 @@ def at_length(loaded: LoadedModel, case: Case) -> str:
         spec = SearchSpec(length=case.length, windows=case.calibration)
         outcome = search.run(loaded, Setting(case.rope, INT4, search=spec), texts, diagnosis)
         clock.append(time.perf_counter())
-        proof = EvaluationSpec(lengths=(case.length,), windows=2, rotation=False)
-        result = evaluate.run(loaded, Setting(case.rope, INT4, evaluation=proof), outcome.found, None, texts["heldout"])
+        asked = EvaluationSpec(lengths=(case.length,), windows=2, rotation=False)
+        result = evaluate.run(loaded, Setting(case.rope, INT4, evaluation=asked), outcome.found, None, texts["heldout"])
         clock.append(time.perf_counter())
     ppl = {(row.model, row.scales): row.ppl for row in result.rows}
     shown = [ppl["reference", "identity"], ppl["quantized", "identity"], ppl.get(("quantized", "tuned"))]

@@ -47,7 +47,7 @@ def main() -> None:
     loaded = smollm2_loaded()
     wall, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
-        proof(loaded, Path(scratch), lambda preset: searched(loaded, preset, Path(scratch)))
+        heldout_table(loaded, Path(scratch), lambda preset: searched(loaded, preset, Path(scratch)))
     print(f"{time.perf_counter() - wall:.0f} s, {time.process_time() - cpu:.0f} s of one core\n")
 
 
@@ -61,7 +61,7 @@ def searched(loaded: LoadedModel, preset: str, folder: Path) -> tuple[Path, str]
     return path, outcome.report.reason
 
 
-def proof(loaded: LoadedModel, folder: Path, scales_of: Callable[[str], tuple[Path, str]]) -> None:
+def heldout_table(loaded: LoadedModel, folder: Path, scales_of: Callable[[str], tuple[Path, str]]) -> None:
     """The table: llama.cpp's NLL beside ours, and both gains with their paired intervals over windows.
 
     Args:

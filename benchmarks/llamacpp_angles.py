@@ -39,10 +39,12 @@ def main() -> None:
         for angles in (False, True)
     }
     with tempfile.TemporaryDirectory() as scratch:
-        proof(loaded, Path(scratch), {"identity": None, "scales": tuned[False], "scales and angles": tuned[True]})
+        heldout_table(
+            loaded, Path(scratch), {"identity": None, "scales": tuned[False], "scales and angles": tuned[True]}
+        )
 
 
-def proof(loaded: LoadedModel, folder: Path, candidates: dict[str, Scales | None]) -> None:
+def heldout_table(loaded: LoadedModel, folder: Path, candidates: dict[str, Scales | None]) -> None:
     """The table, and the gains over identity by llama.cpp and by the preset."""
     texts = windows(loaded.tokenizer, split("heldout", COLLECTION), LENGTH, WINDOWS)
     print(

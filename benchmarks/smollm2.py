@@ -1,4 +1,4 @@
-"""SmolLM2-135M, YaRN x2, K cache int4 per token and head, 2,048-token windows: search, proof and cost."""
+"""SmolLM2-135M, YaRN x2, K cache int4 per token and head, 2,048-token windows: search, held-out evaluation and cost."""
 
 from __future__ import annotations
 

@@ -18,8 +18,7 @@ from pdoc.doc_types import empty
 from pydantic_core import PydanticUndefined
 
 import qroar_core
-from qroar_core.diagnostics.figures import figures_of
-from qroar_core.diagnostics.registry import diagnostics
+from docs.tables import diagnostics_table
 
 
 def public() -> Module:
@@ -48,15 +47,6 @@ def _member(page: Module, name: str, found: object) -> Doc:
     if name == "Diagnosis":
         shown.__dict__["docstring"] = f"{shown.docstring}\n\n{diagnostics_table()}"
     return shown
-
-
-def diagnostics_table() -> str:
-    """Every diagnostic with the page that shows it and the names of its figures, in Markdown."""
-    rows = [
-        f"| {one.label} | {one.page} | {', '.join(f'`{figure}`' for figure in figures_of(name))} |"
-        for name, one in diagnostics().items()
-    ]
-    return "\n".join(["| diagnostic | page | figures for `plot` |", "|---|---|---|", *rows])
 
 
 def build(folder: Path) -> Path:

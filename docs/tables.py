@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
+from qroar_core.diagnostics.figures import figures_of
+from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.readers import readers
+from qroar_core.interpolations.base import Range
+from qroar_core.interpolations.registry import stretching
+from qroar_core.maths.error_metrics import error_metrics
+from qroar_core.models.families import FAMILIES
+from qroar_core.quantizers.large_bias import damage
+from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
 from qroar_core.remedies.methods import BY_NAME
+from qroar_core.scale_search.search_methods import search_methods
+from qroar_core.scale_search.search_objectives import objectives
+from qroar_core.specs import SearchSpec
 from qroar_core.transforms.registry import flag, kinds
 
 HERE = Path(__file__).parent
@@ -29,6 +43,18 @@ def formats_table() -> str:
     return "\n".join(["| `--format` | what it is | read by | transforms |", "|---|---|---|---|", *rows])
 
 
+def readers_table() -> str:
+    """Every runtime that reads exports: by which name it is run, what it reads, and what it does otherwise."""
+    rows = []
+    for name, one in readers().items():
+        runs = f"`{name}`" if one.module else ""
+        formats = ", ".join(f"`{format}`" for format in one.formats)
+        limits = " ".join(limit.says[0].upper() + limit.says[1:] for limit in one.limits)
+        rows.append(f"| {one.name} | {formats} | {runs} | {limits} | {one.source} |")
+    head = "| runtime | reads | `verify --runtime` | what it does otherwise | stated from |"
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
 def remedies_table() -> str:
     """Every remedy that a comparison measures: what it acts on, what it costs at run time, what the runtime needs."""
     rows = [
@@ -40,9 +66,123 @@ def remedies_table() -> str:
     return "\n".join([head, "|---|---|---|---|---|---|", *rows])
 
 
+def interpolations_table() -> str:
+    """Every interpolation that stretches RoPE: its frequencies, their slope in the factor, its attention factor."""
+    rows = []
+    for name, one in stretching().items():
+        of = one.formula
+        cells = (of.frequency, of.slope, of.attention_factor) if of else ("see its file",) * 3
+        rows.append(f"| `{name}` | {one.label} | {' | '.join(map(_cell, cells))} |")
+    head = "| `--rope` | interpolation | omega_i(s) | d omega_i / d ln s | attention factor |"
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
+def searched_interpolations_table() -> str:
+    """Which numbers of every interpolation `tune-rope` searches, and between which bounds."""
+    rows = []
+    for name, one in stretching().items():
+        ranges = one.searched(4.0, 4.0)
+        numbers = ", ".join(f"`{number.name}`" for number in ranges)
+        bounds = [(words, len(list(same))) for words, same in groupby(map(_bounds, ranges))]
+        rows.append(f"| `{name}` | {numbers} | {'; '.join(w + ' each' * (count > 1) for w, count in bounds)} |")
+    return "\n".join(["| `--rope` | searched | bounds |", "|---|---|---|", *rows])
+
+
+def _bounds(one: Range) -> str:
+    ends = one.formula or f"{_number(one.low)} to {_number(one.high)}"
+    return " ".join(filter(None, (ends, one.unit, "" if one.log else "(evenly)")))
+
+
+def _number(value: float) -> str:
+    """`3.2`; `1/16` where the number is the inverse of a whole one."""
+    return f"1/{1 / value:.0f}" if 0 < value < 1 and (1 / value).is_integer() else f"{value:g}"
+
+
+def diagnostics_table() -> str:
+    """Every diagnostic with the page that shows it and the names of its figures."""
+    rows = [
+        f"| {one.label} | {one.page} | {', '.join(f'`{figure}`' for figure in figures_of(name))} |"
+        for name, one in diagnostics().items()
+    ]
+    return "\n".join(["| diagnostic | page | figures for `plot` |", "|---|---|---|", *rows])
+
+
+def families_table() -> str:
+    """Every RoPE family: the architectures it is known by, and the file of transformers that it was read from."""
+    rows = [
+        f"| {one.name} | {', '.join(f'`{name}`' for name in one.architectures)} | `{one.source}` |" for one in FAMILIES
+    ]
+    return "\n".join(["| family | `architectures` of `config.json` | read from |", "|---|---|---|", *rows])
+
+
+def error_metrics_table() -> str:
+    """Every attention error metric of the search."""
+    rows = [
+        f"| {_named(name, SearchSpec().error_metric)} | {one.label} | {_cell(one.formula)} |"
+        for name, one in error_metrics().items()
+    ]
+    return "\n".join(["| `--error-metric` | attention error metric | formula |", "|---|---|---|", *rows])
+
+
+def search_methods_table() -> str:
+    """Every search method, with the fields of `SearchSpec` that are its own."""
+    rows = [
+        f"| {_named(name, SearchSpec().method)} | {one.what} | {_fields(one.reads)} |"
+        for name, one in search_methods().items()
+    ]
+    return "\n".join(["| `--method` | search method | its fields of `SearchSpec` |", "|---|---|---|", *rows])
+
+
+def objectives_table() -> str:
+    """Every objective of the search, with the fields of `SearchSpec` that are its own."""
+    rows = [
+        f"| {_named(name, SearchSpec().objective)} | {one.what} | {_fields(one.reads)} |"
+        for name, one in objectives().items()
+    ]
+    return "\n".join(["| `--objective` | search objective | its fields of `SearchSpec` |", "|---|---|---|", *rows])
+
+
+def _named(name: str, default: str) -> str:
+    return f"`{name}`" + " (the default)" * (name == default)
+
+
+def _fields(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _cell(words: str) -> str:
+    """A bar in a formula is no border of a cell."""
+    return words.replace("|", "\\|")
+
+
+def presets_table() -> str:
+    """Every preset: how its runtime is asked for it, what it is, its memory, and what a K bias does to a cache."""
+    rows = []
+    for name, one in KV_PRESETS.items():
+        size, found = one.bytes_per_token(HEAD_DIM), damage(one.k)
+        errors = f"{found.plain:.1%} | {found.varying:.0%} | {found.whole:.1%}"
+        rows.append(f"| `{name}` | {one.asked} | {one.what} | {size:.4g} ({size / (4 * HEAD_DIM):.0%}) | {errors} |")
+    rows += [f"| `{name}` | {one.asked} | {one.what} | | | | |" for name, one in WEIGHT_PRESETS.items()]
+    head = (
+        "| preset | asked for by | what it is | bytes a token (of 16 bits) | error of K | error with a K bias "
+        "| the same, of all of K |"
+    )
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+HEAD_DIM = 128  # of the memory in the table of presets
 TABLES = (  # document, table
+    ("api.md", diagnostics_table),
+    ("families.md", families_table),
+    ("method.md", interpolations_table),
+    ("method.md", searched_interpolations_table),
+    ("method.md", search_methods_table),
+    ("method.md", objectives_table),
+    ("method.md", error_metrics_table),
+    ("runtimes.md", presets_table),
     ("method.md", transforms_table),
     ("runtimes.md", formats_table),
+    ("runtimes.md", readers_table),
     ("runtimes.md", remedies_table),
 )
 

@@ -5,7 +5,7 @@ import streamlit as st
 from pages.forms.layer_group import layer_group, of_group
 from pages.forms.pressure import compared
 from pages.views import glossary, require
-from pages.views.render import findings_first, folded, picture
+from pages.views.render import findings_first, folded, heading, picture
 from pages.views.require import require_model
 from pages.views.rest_of_page import rest_of_page
 from pages.views.status_bar import status_bar
@@ -26,7 +26,8 @@ with findings_first():
             if opened:
                 picture(pressure_methods.by_pair(found), "methods-by-pair")
 
-    st.header(f"The same, measured with this model's own q and k at {setting.search.length:,} tokens", divider="gray")
+    words = f"The same, measured with this model's own q and k at {setting.search.length:,} tokens"
+    heading(words, "measured", divider=True)
     result = of_group(require.diagnosis_below(loaded, setting)[2], loaded, group)
     picture(pressure.by_band(result), "pressure-by-band")
     picture(aliasing.unseen(result), "unseen-phases")

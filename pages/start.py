@@ -33,10 +33,10 @@ fits = room(loaded, now.text, bos_of(now, loaded))
 model_facts.model_metrics(loaded, fits)
 
 setting = require_setting(loaded)
-st.header("The setting")
+st.header("The setup")
 preset_pills(loaded, setting)
 model_facts.verdict_box(loaded, setting)
-st.page_link("pages/tune.py", label="Search scales for this setting", icon=":material/tune:")
+st.page_link("pages/tune.py", label="Search scales for this setup", icon=":material/tune:")
 left, right = st.columns(2, gap="large")
 with left:
     rope = rope_form(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)

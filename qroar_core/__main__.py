@@ -1,4 +1,4 @@
-"""`qroar`, or `python -m qroar_core`: exit 0 done, 2 bad input (one line), 1 a fault, 130 cancelled."""
+"""`qroar`, or `python -m qroar_core`: exit 0 done, 2 bad input (one line), 1 an internal error, 130 cancelled."""
 
 from __future__ import annotations
 

@@ -104,9 +104,9 @@ class Compact:
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.default is MISSING or value != field.default:
-                said.append(f"{field.name}={self._spelled(field.name, value)}")
+                said.append(f"{field.name}={self._value_text(field.name, value)}")
         return f"{self.PUBLIC or type(self).__name__}({', '.join(said)})"
 
-    def _spelled(self, name: str, value: object) -> str:
+    def _value_text(self, name: str, value: object) -> str:
         """How `repr` writes the value of a field."""
         return repr(value)

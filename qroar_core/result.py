@@ -17,13 +17,13 @@ from qroar_core.result_shapes import AnyNumber, axes, contradiction
 DIGITS = 6  # significant digits kept in files; maps of largest |x| hold fewer (diagnostics/tensor_lists.py)
 
 
-def _spelled(value: float) -> float | str:
+def _number_or_word(value: float) -> float | str:
     return value if value - value == 0 else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
 
 
 # A number that may be infinite and is one all the same, as e to a large NLL is. JSON has no infinity: the word that
 # Python's float and JavaScript's Number both read stands there.
-Unbounded = Annotated[float, PlainSerializer(_spelled, when_used="json"), AnyNumber()]
+Unbounded = Annotated[float, PlainSerializer(_number_or_word, when_used="json"), AnyNumber()]
 
 Number = float | None  # None: no data, as in an empty bin or where nothing is quantized
 # A field that holds the same nested list indexed by other words says so itself: Annotated[LayerBand, axes(...)]
@@ -83,7 +83,7 @@ class Result(BaseModel):
 
     def as_written(self) -> Self:
         """What this result's file gives back. A stage ends with it: a number shown is the number on disk."""
-        return type(self).model_validate_json(self.to_json())
+        return type(self).model_validate(rounded(self.model_dump(mode="json")))
 
     @classmethod
     def from_file(cls, path: Path, error: type[QRoarError] = QRoarError) -> Self:

@@ -1,4 +1,4 @@
-"""`Setup`: which interpolation, which quantizers, how much context, which text. What every stage takes."""
+"""`Setup`: interpolation, quantizers, bands, context and text, as the functions of the library take them."""
 
 from __future__ import annotations
 

@@ -10,6 +10,10 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -315,6 +319,41 @@ def forks():
 
     with Forks() as up:
         yield up
+
+
+@pytest.fixture(scope="session")
+def runtime():
+    """`runtime(name)` -> the folder of a reader of `exporters/readers`, put there by pip once.
+
+    It lies in the user's cache, where `verify --runtime` looks for it, too. Mark the test slow; it is skipped where the
+    registry has no such packages or cannot be reached.
+    """
+    from qroar_core.exporters.readers import readers
+    from qroar_core.models.runtimes.run import place_of
+
+    places = {name: place_of(name) for name in readers()}  # before a test sets another cache
+
+    @functools.cache
+    def place(name):
+        reader, folder = readers()[name], places[name]
+        if not (folder / reader.module).is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                line = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", scratch]
+                done = subprocess.run([*line, *reader.packages], capture_output=True, text=True)
+                if done.returncode:
+                    last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+                    return None, f"pip cannot fetch {' '.join(reader.packages)}: {last[:200]}"
+                shutil.rmtree(folder, ignore_errors=True)
+                shutil.move(scratch, folder)
+                Path(scratch).mkdir()  # for the context to remove
+        return folder, ""
+
+    def ask(name):
+        folder, why = place(name)
+        return folder or pytest.skip(why)
+
+    return ask
 
 
 @pytest.fixture(scope="session")

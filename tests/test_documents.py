@@ -20,6 +20,8 @@ import qroar_core
 from benchmarks.parts import PARTS, chosen
 from docs.tables import TABLES, with_table
 from qroar_core.cli.register_commands import app
+from qroar_core.models.families import FAMILIES
+from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -257,10 +259,21 @@ def test_the_glossary_is_in_order_and_each_term_is_explained():
 def test_tables_made_from_registries_are_those_of_today(name, table):
     """`python -m docs.tables` writes them again."""
     text = (ROOT / "docs" / name).read_text()
+    _, _, *rows = table().splitlines()
+    assert len(rows) > 2
+    assert all(row.split(" | ")[1].strip(" |") for row in rows)  # what it is
     assert table() in text
     assert with_table(text, table()) == text
     with pytest.raises(ValueError, match="0 tables begin with"):
         with_table("# none", table())
+
+
+def test_numbers_of_families_and_architectures_are_those_of_the_registries():
+    for name in ("README.md", "docs/families.md"):
+        counted = re.findall(r"\b(\d+)(?: RoPE families| of \d+ families pass)", (ROOT / name).read_text())
+        assert set(counted) == {str(len(FAMILIES))}
+    (counted,) = re.findall(r"\b(\d+) architectures of llama.cpp", (ROOT / "docs" / "families.md").read_text())
+    assert int(counted) == len(ARCHITECTURES)
 
 
 def test_code_cites_sections_that_are_there():

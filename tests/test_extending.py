@@ -24,7 +24,8 @@ def with_file(tmp_path, forks):
     for name in ("qroar_core", "pages"):
         unfinished = shutil.ignore_patterns("*.pyc.*")  # another process compiles it just now
         shutil.copytree(ROOT / name, tmp_path / name, ignore=unfinished)
-    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    for name in ("assets", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
 
     def dropped(*paths):
         for path in paths:
@@ -46,9 +47,12 @@ def with_file(tmp_path, forks):
 def test_an_interpolation(with_file):
     run = with_file("qroar_core/interpolations/methods/cooler_yarn.py")
     assert "cooler_yarn" in run("-m", "qroar_core", "diagnose", "--help")
-    menu = "from pages.views.replication import ONE_FACTOR; from pages.forms.setting import methods; "
-    menu += "print(ONE_FACTOR, methods())"
-    assert run("-c", menu).count("cooler_yarn") == 2
+    menu = "from pages.views.replication import ONE_FACTOR; from pages.forms.setting import interpolation_methods; "
+    menu += "print(ONE_FACTOR, interpolation_methods()); from docs.tables import interpolations_table as table; "
+    shown = run("-c", menu + "print(table())")
+    assert shown.splitlines()[0].count("cooler_yarn") == 2
+    formula = "omega_i (gamma_i + (1 - gamma_i)/s) | -(1 - gamma_i) omega_i / s | 1"
+    assert f"| `cooler_yarn` | YaRN without temperature | {formula} |" in shown.splitlines()
     cooler = json.loads(run("-m", "qroar_core", *EVALUATE[:7], "cooler_yarn", *EVALUATE[8:], "--k=int8"))
     plain = json.loads(run("-m", "qroar_core", *EVALUATE, "--k=int8"))
     assert cooler["rows"][0]["nll"] != plain["rows"][0]["nll"]
@@ -105,9 +109,14 @@ def test_a_rope_family(with_file, tmp_path):
 from benchmarks import families
 (found,) = [family for family in families.FAMILIES if family.name == "seed_oss"]
 print(*families.described(families.small(found)))
+from docs.tables import families_table
+print(families_table())
 """
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
-    assert run("-c", tables).startswith("seed_oss half all channels none kv_head")
+    shown = run("-c", tables)
+    assert shown.startswith("seed_oss half all channels none kv_head")
+    row = "| seed_oss | `SeedOssForCausalLM` | `transformers/models/seed_oss/modeling_seed_oss.py` |"
+    assert row in shown.splitlines()
 
 
 @pytest.mark.slow
@@ -209,7 +218,6 @@ def test_a_diagnostic(with_file, tmp_path):
     said = run("-m", "qroar_core", *asked)
     assert "Key norms" in said
     assert "Keys are " in said
-    (tmp_path / "docs").symlink_to(ROOT / "docs")
     table = run("-c", "from docs.build_api import diagnostics_table; print(diagnostics_table())")
     assert "| Key norms | Tails | `key_norms` |" in table.splitlines()
     (tmp_path / "qroar_core" / "diagnostics" / "key_norms").rename(tmp_path / "elsewhere")
@@ -219,7 +227,9 @@ def test_a_diagnostic(with_file, tmp_path):
 
 SEARCH_MENUS = """
 from pages.forms import search
-print([*search.objectives()], [*search.methods()], [metric.label for metric in search.error_metrics().values()])
+print([*search.objectives()], [*search.search_methods()], [metric.label for metric in search.error_metrics().values()])
+from docs import tables
+print(tables.search_methods_table(), tables.objectives_table(), tables.error_metrics_table(), sep=chr(10))
 """
 SEARCHED = """
 import json
@@ -241,7 +251,10 @@ def searched(run, **asked):
 def test_an_attention_error_metric(with_file):
     run = with_file("qroar_core/maths/error_metrics/largest.py")
     assert "largest" in run("-m", "qroar_core", "search", "--help")
-    assert "'largest square error of a logit']" in run("-c", SEARCH_MENUS)
+    menus = run("-c", SEARCH_MENUS)
+    assert "'largest square error of a logit']" in menus
+    row = "| `largest` | largest square error of a logit | max over the keys a row sees of (l^ - l)^2 |"
+    assert row in menus.splitlines()
     mine, usual = searched(run, error_metric="largest"), searched(run, error_metric="logits")
     assert mine[1] == usual[1] == 1.0
     assert mine[2] < 1
@@ -263,7 +276,9 @@ print(error_metrics()["largest"].error(moved))
 def test_a_search_method(with_file):
     run = with_file("qroar_core/scale_search/methods/shaken.py")
     assert "shaken" in run("-m", "qroar_core", "search", "--help")
-    assert "'optuna', 'shaken']" in run("-c", SEARCH_MENUS)
+    menus = run("-c", SEARCH_MENUS)
+    assert "'optuna', 'shaken']" in menus
+    assert "| `shaken` | random steps around the best so far | `steps` |" in menus.splitlines()
     method, before, after, labels = searched(run, method="shaken")
     assert method == "shaken"
     assert labels[-6:] == [f"shaken {step}" for step in range(1, 7)]
@@ -274,7 +289,9 @@ def test_a_search_method(with_file):
 def test_a_search_objective(with_file):
     run = with_file("qroar_core/scale_search/objectives/worst.py")
     assert "worst" in run("-m", "qroar_core", "search", "--help")
-    assert "'kl', 'worst']" in run("-c", SEARCH_MENUS)
+    menus = run("-c", SEARCH_MENUS)
+    assert "'kl', 'worst']" in menus
+    assert "| `worst` | NLL of the development window that is predicted worst; " in menus
     method, worst, _, _ = searched(run, objective="worst", method="optuna")
     assert method == "optuna, on the worst window"
     windows = """
@@ -290,6 +307,16 @@ for ids in problem.development().ids:
     print(float(measure(model, Condition(setting.rope, setting.quant), ids[None], 255).nll.double().mean()))
 """
     assert worst == pytest.approx(max(map(float, run("-c", windows).split())), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_a_runtime_that_reads_exports(with_file, tmp_path):
+    run = with_file("qroar_core/exporters/readers/my_server.py")
+    asked = ["-m", "qroar_core", "export", "demo", "--rope", "yarn", "--factor", "2", "--out", str(tmp_path / "out")]
+    run(*asked)
+    says = "My server 1.2 takes YaRN for linear interpolation: export with --rope ntk."
+    assert f"\n- {says}\n" in (tmp_path / "out" / "README.md").read_text()
+    assert says in " ".join(run("-m", "qroar_core", "verify", str(tmp_path / "out")).split())
 
 
 @pytest.mark.slow
@@ -319,7 +346,6 @@ def test_an_export_format(with_file, tmp_path):
     run("-m", "qroar_core", "export", "demo", "--format", "hf-f32", "--dtype", "float32", "--out", str(folder))
     assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
     assert "FAIL" not in run("-m", "qroar_core", "verify", str(folder))
-    (tmp_path / "docs").symlink_to(ROOT / "docs")
     table = run("-c", "from docs.tables import formats_table; print(formats_table())")
     assert "| `hf-f32` | Hugging Face folder, float32 | transformers | every kind |" in table.splitlines()
 

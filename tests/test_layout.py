@@ -54,21 +54,21 @@ FINDINGS = {  # files that turn numbers into results, and need no tensor
 MATHS = {  # files on tensors alone, in the folder of what they compute
     "transforms": {"scales", "baselines", "bounds", "shuffled", "value_starts"},
     "interpolations": {"pressure", "bands", "tied_frequencies"},
-    "quantizers": {"fake_quantize", "hadamard", "weights", "steps", "applicability", "exact_keys"},
+    "quantizers": {"fake_quantize", "hadamard", "weights", "steps", "applicability", "exact_keys", "large_bias"},
     "evaluation": {"kl_report"},
 }
 MODELS = {
     "transforms": {"file", "groups", "refusal", "refusals"},
     "interpolations": {"frequencies", "checkpoint_rope", "rope_without_model", "pressure_of_methods"},
 }
-SPECS = {"quantizers": {"spec", "parse"}, "interpolations": {"spec", "tie", "rope_file"}}
+SPECS = {"quantizers": {"spec", "parse", "memory"}, "interpolations": {"spec", "tie", "rope_file"}}
 MEMBERS = {
     "interpolations": {"base", "registry", "methods"},
     "remedies": {"remedy", "methods"},
-    "quantizers": {"preset", "presets", "grid", "grids", "float8"},
+    "quantizers": {"preset", "presets", "grid", "grids", "float8", "small_float", "codebook"},
     "diagnostics": {"diagnostic", "registry"},
     "transforms": {"kind", "registry", "kinds"},
-    "exporters": {"format", "formats"},
+    "exporters": {"format", "formats", "reader", "readers"},
 }  # what there is of a kind; listed without torch
 LAYERS = {  # layer: the layers it may import besides itself; of stages, only those before it
     "ground": {"members"},

@@ -44,7 +44,7 @@ def patch_buttons(
     """
     asked = _asked_change()
     if asked.pop("now", False):
-        st.rerun()  # the whole page: its strip and its queue
+        st.rerun()  # the whole page: its status bar and its queue
     under = loaded.applied_under
     mine = under is None or under.belongs_to(setting)
     inside = _name_inside(loaded, offered) if mine else ""
@@ -72,7 +72,7 @@ def patch_buttons(
         )
         if not mine and loaded.applied is not None:
             st.button(
-                "Go to their setting",
+                "Go to their setup",
                 on_click=_go_to,
                 args=(under.setting,),
                 icon=":material/arrow_forward:",
@@ -134,5 +134,5 @@ def _say_state(loaded: LoadedModel, inside: str) -> None:
         st.markdown(f"The weights in memory: **{literal(inside)} applied** to {name}{origin}.")
     else:
         words = literal(whole_setting_words(under.setting))
-        theirs = f"**{literal(under.name)} of another setting applied** ({words})"
+        theirs = f"**{literal(under.name)} of another setup applied** ({words})"
         st.markdown(f"The weights in memory: {theirs} to {name}{origin}.")

@@ -9,7 +9,7 @@ from typing import TypedDict
 import pandas as pd
 import streamlit as st
 
-from pages.forms.build_spec import made
+from pages.forms.build_spec import build_or_keep
 from pages.state import session
 from pages.state.candidates import manual_log2, set_manual
 from pages.state.choice import REACH
@@ -176,7 +176,7 @@ def _take_bounds(setting: Setting, shown: pd.DataFrame, edited: pd.DataFrame, ty
         return
     pairs = edited[["low", "high"]].fillna(0.0)
     bounds = tuple((float(low), float(high)) for low, high in pairs.itertuples(index=False))
-    spec = made(lambda: replace(setting.search, bounds=bounds), setting.search)
+    spec = build_or_keep(lambda: replace(setting.search, bounds=bounds), setting.search)
     if spec != setting.search:
         held = (bounds, typed["held"][1])
         session.choose(replace(session.choice(), search=spec), lambda: typed.update({"held": held}))
@@ -192,6 +192,6 @@ def _where_from(setting: Setting, diagnosed: bool) -> str:
             "low or high, and every layer keeps to the limits of this table."
         )
     return (
-        "Bounds from the interpolation alone. A diagnosis of this setting also looks at tails and noise, and "
-        "loosens bounds where values grow with length; a search makes it first."
+        "Bounds from the interpolation alone. A diagnosis of this setup also measures tails and noise, and "
+        "widens bounds where values grow with length; a search runs it first."
     )

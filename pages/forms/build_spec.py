@@ -11,12 +11,12 @@ from qroar_core.errors import QRoarError
 T = TypeVar("T")
 
 
-def made(build: Callable[[], T], before: T) -> T:
+def build_or_keep(build: Callable[[], T], before: T) -> T:
     """`build()`, or `before` with the reason shown."""
     try:
         return build()
     except QRoarError as problem:
-        refused(problem, ". The setting before stays in force.")
+        refused(problem, ". The setup before stays in force.")
         return before
 
 

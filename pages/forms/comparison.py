@@ -7,7 +7,7 @@ from functools import partial
 
 import streamlit as st
 
-from pages.forms.build_spec import counted, made
+from pages.forms.build_spec import build_or_keep, counted
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
 from pages.views.glossary import term_help
@@ -66,7 +66,7 @@ def comparison_form(loaded: LoadedModel, setting: Setting) -> ComparisonSpec:
         tokens = None if tokens is None and asked_tokens == max(one.tokens for one in reading) else asked_tokens
     methods = () if len(picked) == len(offered) else tuple(m for m in offered if m in picked)
     now = replace(spec, methods=methods, band_scales=bool(banded), calibration_tokens=tokens)
-    spec = made(lambda: replace(now, **counted(spec, windows)), spec)
+    spec = build_or_keep(lambda: replace(now, **counted(spec, windows)), spec)
     asked = (replace(spec, search=SearchSpec()), replace(fresh, search=SearchSpec()))
     keep_beside(setting.quant, chosen("comparison", spec), comparison=asked)
     return spec

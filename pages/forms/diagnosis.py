@@ -7,7 +7,7 @@ from typing import get_args
 
 import streamlit as st
 
-from pages.forms.build_spec import made
+from pages.forms.build_spec import build_or_keep
 from pages.state.widget_state import fill, menu, number, switch
 from pages.views.glossary import term_help
 from qroar_core.specs import DiagnosisSpec, DistanceLaw, OutlierRule
@@ -53,11 +53,11 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
             64,
             "null draws",
             help="How often each diagnostic is repeated on data without the effect (its null): more "
-            "repeats give a range. Titles that say yes or no have 19 or more.",
+            "repeats give a range. Titles that answer yes or no have 19 or more.",
         )
         paired = switch(st, "Paired: the same tokens in the long and the short context", "paired")
         cost = switch(st, "Also measure what rounding each band alone costs: two backward passes", "band cost")
-    return made(
+    return build_or_keep(
         lambda: replace(
             spec,
             windows=int(windows),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.forms.build_spec import counted, made
+from pages.forms.build_spec import build_or_keep, counted
 from pages.state.widget_state import fill, number
 from pages.views.glossary import term_help
 from qroar_core.specs import EvaluationSpec
@@ -55,7 +55,7 @@ def evaluation_form(spec: EvaluationSpec, longest: int, can_rotate: bool) -> Eva
     )
     if not lengths:
         st.warning("Choose at least one length; until then the earlier lengths stay.")
-    return made(
+    return build_or_keep(
         lambda: replace(
             spec,
             lengths=tuple(sorted(lengths)) or spec.lengths,

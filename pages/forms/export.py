@@ -29,7 +29,7 @@ def export_menu(
     fill(key, (asked, *options), {key: picked})
     taken = st.selectbox(label, options, format_func=words, key=key, on_change=_take, args=(key, field))
     if asked and asked not in options:
-        st.warning(f"{label}: {literal(asked)} was chosen, which there is none of under this setting.")
+        st.warning(f"{label}: {literal(asked)} was chosen, and none exists under this setup.")
     return taken
 
 

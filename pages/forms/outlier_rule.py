@@ -33,6 +33,6 @@ def by_rule(result: Diagnosis, of: Hashable) -> Diagnosis:
         parameter = st.select_slider(
             PARAMETER_LABELS[rule], found.parameters(rule), key=keys[rule], format_func="{:g}".format
         )
-    st.caption("Figures below follow at once. Any other parameter is counted by a new diagnosis: see Options above.")
+    st.caption("Figures below follow at once. Any other parameter needs a new diagnosis: see Options above.")
     selection.remember("outlier rule picked", of, "outlier rule", *keys.values())
     return figure_rules.seen(result, rule, parameter)

@@ -60,7 +60,7 @@ def compared(loaded: LoadedModel, setting: Setting, group: LayerGroup) -> Pressu
     )
     factor = number(three, "Factor s compared", 1.0, MOST, "pressure factor", step=0.5, persist_state="session")
     st.caption(
-        "Computed from the frequencies alone: they change at once and need no diagnosis. The setting stays as it is."
+        "Computed from the frequencies alone: they change at once and need no diagnosis. The setup stays as it is."
     )
     try:
         return pressures(loaded, rope, factor, int(length), law, setting.diagnosis.bands, group)

@@ -11,6 +11,8 @@ from pages.views.labels import quant_words
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.models.family_preset import for_family
+from qroar_core.quantizers.large_bias import bias_words
+from qroar_core.quantizers.preset import memory_words
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS, preset_names, preset_quant
 from qroar_core.setting import INT3_K, INT4_K
 from qroar_core.specs import QuantizerSpec, QuantSpec
@@ -28,7 +30,8 @@ NAMED: dict[str, QuantSpec] = {
 
 def quant_form(quant: QuantSpec, family: str) -> QuantSpec:
     """A preset or, by hand, weights, K, V and q/k. `family` is the one that presets are written for."""
-    mine = next((name for name, spec in NAMED.items() if for_family(spec, family) == quant), BY_HAND)
+    alike = [name for name, spec in NAMED.items() if for_family(spec, family) == quant]
+    mine = quant.name if quant.name in alike else next(iter(alike), BY_HAND)  # runtimes share some quantizers
     held = st.session_state.get(MADE_BY_HAND) == quant
     fill("quantizer", quant, {"quantizer": BY_HAND if held else mine})
     picked = st.selectbox("Quantizer", [*NAMED, BY_HAND], key="quantizer")
@@ -47,6 +50,8 @@ def quant_form(quant: QuantSpec, family: str) -> QuantSpec:
 
 
 def _cite(name: str) -> None:
-    preset = KV_PRESETS.get(name) or WEIGHT_PRESETS.get(name)
-    note = f"{preset.note} Read from {preset.source}." if preset else ""
+    cache = KV_PRESETS.get(name)
+    preset = cache or WEIGHT_PRESETS.get(name)
+    size = f"{memory_words(cache)} {bias_words(cache.k)} " if cache else ""
+    note = f"{size}{preset.note} Read from {preset.source}." if preset else ""
     st.caption(literal(f"{quant_words(NAMED[name])}. {note}"))

@@ -13,12 +13,14 @@ from pages.views.labels import quantizer_words, weight_words
 from qroar_core.escape import literal
 from qroar_core.models.family_preset import for_family
 from qroar_core.quantizers.grids import GRIDS
+from qroar_core.quantizers.large_bias import bias_words
 from qroar_core.quantizers.parse import DEFAULT_BLOCK
+from qroar_core.quantizers.preset import memory_words
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS, preset_quant
 from qroar_core.specs import QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 
 INTS = [f"int{bits}" for bits in range(2, 9)]
-FLOATS = [name for name, levels in GRIDS.items() if levels.floating]
+FLOATS = [name for name, levels in GRIDS.items() if levels.width]  # they bring their number of bits
 TABS = {"k": "K cache", "v": "V cache", "weights": "Weights", "qk": "q and k", "activations": "Linear inputs"}
 ORDER_WORDS = {"model": "the model's", "interleaved": "interleaved pairs (llama.cpp)"}
 AUTO = "the largest that fits"
@@ -111,14 +113,15 @@ def _tensor_tab(tensor: str, family: str) -> Mapping[str, Any] | QuantizerSpec |
         return None
     if name in KV_PRESETS:
         spec = getattr(for_family(preset_quant(name), family), tensor)
-        st.caption(literal(f"{quantizer_words(spec)}. {KV_PRESETS[name].note}"))
+        bias = f" {bias_words(spec)}" if tensor == "k" else ""
+        st.caption(literal(f"{quantizer_words(spec)}. {memory_words(KV_PRESETS[name])}{bias} {KV_PRESETS[name].note}"))
         return spec
     axes = [axis for axis in get_args(ScaleAxis) if not (tensor == "qk" and axis == "channel")]
     scale = two.selectbox("One scale per", axes, key=f"{tensor} scale", help=term_help("Scale granularity"))
     rotation = three.selectbox(
         "Rotation", ["none", "hadamard"], key=f"{tensor} rotation", help=term_help("Hadamard rotation")
     )
-    out = {"bits": 8 if name in FLOATS else int(name[3:]), "scale": scale, "rotation": rotation}
+    out = {"bits": GRIDS[name].width if name in FLOATS else int(name[3:]), "scale": scale, "rotation": rotation}
     if scale in ("block", "channel"):
         unit = "channels" if scale == "block" else "tokens"
         out["group_size"] = int(number(one, f"Group, {unit}", 2, MOST, f"{tensor} group"))

@@ -7,7 +7,7 @@ from typing import get_args
 
 import streamlit as st
 
-from pages.forms.build_spec import made
+from pages.forms.build_spec import build_or_keep
 from pages.forms.evaluation import LENGTHS
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
@@ -116,7 +116,7 @@ def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec, least: int
         st.caption(f"Question and answer take {taken} before any text: shorter lengths hold no prompt.")
     if not (tasks and lengths and depths):
         st.warning("Choose at least one task, length and depth; until then the earlier ones stay.")
-    return made(
+    return build_or_keep(
         lambda: replace(
             spec,
             tasks=tuple(t for t in get_args(RetrievalTask) if t in tasks) or spec.tasks,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.forms.build_spec import made
+from pages.forms.build_spec import build_or_keep
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
 from pages.views.glossary import term_help
@@ -51,6 +51,6 @@ def rope_search_form(setting: Setting) -> RopeSearchSpec:
     held = number(three, "Windows of held-out text", 2, 256, "rope heldout windows", help=term_help("Held-out"))
     counts = {"trials": int(trials), "windows": int(windows), "heldout_windows": int(held)}
     usual = (counts["windows"], counts["heldout_windows"]) == (spec.windows, spec.heldout_windows)
-    spec = made(lambda: replace(spec, **counts, fewer=spec.fewer and usual), spec)
+    spec = build_or_keep(lambda: replace(spec, **counts, fewer=spec.fewer and usual), spec)
     keep_beside(near, chosen("rope search", spec), rope_search=(spec, fresh))
     return spec

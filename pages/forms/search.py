@@ -11,7 +11,7 @@ from typing import Any, get_args
 import streamlit as st
 
 from pages import jobs
-from pages.forms.build_spec import counted, made
+from pages.forms.build_spec import build_or_keep, counted
 from pages.state.clicks import pressed
 from pages.state.foreign_runs import source_of
 from pages.state.widget_state import fill, menu, number
@@ -21,7 +21,8 @@ from qroar_core.escape import literal
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search.objective import FIRST
-from qroar_core.scale_search.search_objectives import has_gradient, methods, objectives, reads, require_gradient
+from qroar_core.scale_search.search_methods import search_methods
+from qroar_core.scale_search.search_objectives import has_gradient, objectives, reads, require_gradient
 from qroar_core.setting import Setting
 from qroar_core.specs import Granularity, Mode, SearchSpec
 from qroar_core.specs.labels import GRANULARITY_WORDS
@@ -31,7 +32,7 @@ MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g
 NO_REASON: Mapping[str, str] = MappingProxyType({})
 HELP = {  # of the options that not every search reads
     "steps": "How often gradients move the scales.",
-    "sweeps": "How often all bands are gone through.",
+    "sweeps": "How many times the search goes through all bands.",
     "grid_points": "Scales that are tried for a band, from one bound to the other.",
     "trials": "How many candidates are measured at most.",
     "polish_steps": "Each step reads one window forward and backward.",
@@ -45,10 +46,10 @@ def _unless_read(spec: SearchSpec, field: str) -> dict[str, Any]:
     """Of a number that not every search reads: its help, and why it is disabled where it is."""
     if reads(spec, field):
         return {"disabled": False, "help": HELP[field]}
-    able = [f"the method {name}" for name, one in methods().items() if field in one.reads]
+    able = [f"the method {name}" for name, one in search_methods().items() if field in one.reads]
     able += [f"the objective {name}" for name, one in objectives().items() if field in one.reads]
     now = f"the method {spec.method} with the objective {spec.objective} does not read it"
-    return {"disabled": True, "help": f"{HELP[field]} Disabled: {now}; {' or '.join(able)} would."}
+    return {"disabled": True, "help": f"{HELP[field]} Disabled: {now}; {' or '.join(able)} would read it."}
 
 
 def _kinds(why_not: Mapping[str, str]) -> list[str]:
@@ -122,7 +123,7 @@ def search_form(spec: SearchSpec, why_not: Mapping[str, str] = NO_REASON) -> Sea
     with st.expander("Options"):
         three, four = st.columns([1, 2])
         five, six, seven = st.columns(3)
-        method = menu(three, "Method", list(methods()), "method")
+        method = menu(three, "Method", list(search_methods()), "method")
         goal = menu(four, "Objective", list(objectives()), "goal", format_func=lambda name: objectives()[name].label)
         unless_read = partial(_unless_read, replace(spec.of_kinds(()), method=method, objective=goal))
         windows = number(five, "Windows of text", 1, 64, "search windows")
@@ -179,7 +180,7 @@ def search_form(spec: SearchSpec, why_not: Mapping[str, str] = NO_REASON) -> Sea
         require_gradient(asked)
         return asked
 
-    return made(build, spec)
+    return build_or_keep(build, spec)
 
 
 def search_button(loaded: LoadedModel, setting: Setting, acts: bool) -> None:
@@ -191,7 +192,7 @@ def search_button(loaded: LoadedModel, setting: Setting, acts: bool) -> None:
         type="primary" if acts else "secondary",
         disabled=done or running(key),
         icon=":material/play_arrow:",
-        help="Searched already: another setting or other bounds make another search." if done else None,
+        help="Searched already: another setup or other bounds make another search." if done else None,
     ):
         jobs.search.start(loaded, setting)
         click.over()

@@ -21,7 +21,7 @@ from pages.views.labels import rope_words
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.interpolations.frequencies import bands_of, rope_of
-from qroar_core.interpolations.registry import label_of, methods
+from qroar_core.interpolations.registry import interpolation_methods, label_of
 from qroar_core.interpolations.tie import EXAMPLE, parse_ties, ties_text
 from qroar_core.models.bos import adds_bos, bos_word
 from qroar_core.models.loaded import LoadedModel
@@ -34,7 +34,7 @@ from qroar_core.specs.labels import TEXT_WORDS, capital
 
 T = TypeVar("T")
 MOST = 1e7  # upper end of number fields; an address may hold anything
-BORDERS = tuple(option.field for method in methods().values() for option in method.options)
+BORDERS = tuple(option.field for method in interpolation_methods().values() for option in method.options)
 ZERO_FACTOR_HELP = "0: what the method makes of its factor."
 FIRST_FACTOR = 4.0  # offered when a method is chosen for the first time
 PARTITION_WORDS = {"count": "equal count of pairs", "log": "equal log-frequency", "turns": "by turns per native window"}
@@ -55,7 +55,7 @@ def preset_pills(loaded: LoadedModel, setting: Setting) -> None:
     mine = preset_in_force(loaded, setting.rope, setting.quant)
     st.session_state["preset"] = mine
     st.pills("Common setups", list(SETTING_PRESETS), key="preset", on_change=clicked)
-    why = what_it_shows(loaded, mine) if mine else "The setting below is none of these; every option is there."
+    why = what_it_shows(loaded, mine) if mine else "The setup below is none of these; every option is there."
     st.caption(literal(why))
 
 
@@ -64,12 +64,16 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
     _fill_rope(rope)
     left, right = st.columns([2, 1])
     method = left.selectbox(
-        "Position interpolation", list(methods()), format_func=label_of, key="rope", help=term_help("Interpolation")
+        "Position interpolation",
+        list(interpolation_methods()),
+        format_func=label_of,
+        key="rope",
+        help=term_help("Interpolation"),
     )
     own = method == "default"
     factor = _own_factor(right, loaded) if own else number(right, "Factor s", 1.0, MOST, "factor", step=0.5)
     options: dict[str, Any] = {}
-    about = methods()[method]
+    about = interpolation_methods()[method]
     st.text_input(
         "Tied pairs",
         key="tied pairs",
@@ -94,7 +98,7 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
         st.caption(f"Replaces the checkpoint's own {literal(replaced)}.")
     blank = about.takes_lists and not st.session_state["factor lists"].strip()
     hint = f" Paste {loaded.geometry.n_pairs} numbers above." if blank else ""
-    return made(build, rope, rope_words(rope), hint)
+    return changed_spec(build, rope, rope_words(rope), hint)
 
 
 def _own_factor(box: Any, loaded: LoadedModel) -> float:
@@ -105,7 +109,7 @@ def _own_factor(box: Any, loaded: LoadedModel) -> float:
         "1: no interpolation" if own == NONE else own,
         key=f"own factor {own}",
         disabled=True,
-        help="Disabled: this method is the checkpoint's own interpolation, whose factor stands in its config. "
+        help="Disabled: this method is the checkpoint's own interpolation, whose factor is in its config. "
         "Every other method takes a factor here.",
     )
     return 1.0
@@ -137,11 +141,11 @@ def _options(loaded: LoadedModel, rope: RopeSpec, method: str, length: int) -> d
         0,
         int(MOST),
         "native window",
-        help="Native window it counts from, tokens. 0: the checkpoint's own.",
+        help="Native window that the method starts from, tokens. 0: the checkpoint's own.",
     )
     if window:
         out["original_context"] = int(window)
-    about = methods()[method]
+    about = interpolation_methods()[method]
     for column, option in zip((two, three), about.options):
         out[option.field] = number(column, literal(option.field), 0.0, MOST, option.field, help=literal(option.help))
     if about.has_attention_factor:
@@ -262,10 +266,10 @@ def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
         bands_of(loaded, spec)
         return spec
 
-    return made(build, bands, f"{bands.count} bands, {PARTITION_WORDS[bands.partition]},")
+    return changed_spec(build, bands, f"{bands.count} bands, {PARTITION_WORDS[bands.partition]},")
 
 
-def made(build: Callable[[], T], before: T, words: str, hint: str = "") -> T:
+def changed_spec(build: Callable[[], T], before: T, words: str, hint: str = "") -> T:
     """`build()`, or `before` with the reason and what stays in force."""
     try:
         return build()

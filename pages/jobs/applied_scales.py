@@ -97,6 +97,6 @@ def _undo(loaded: LoadedModel, undone: Scales | None, on_step: OnStep) -> None:
     if loaded.applied is not None and loaded.applied is not undone:
         raise BadScales(
             f"nothing was undone in {loaded.name}'s weights: scales were applied anew since this page was drawn",
-            do="look at what is applied now, and undo it under its setting",
+            do="look at what is applied now, and undo it under its setup",
         )
     undo_scales(loaded)

@@ -23,7 +23,7 @@ from qroar_core.runs.stage_files import file_of
 from qroar_core.runs.store import runs_root
 
 Found = TypeVar("Found")
-OTHERS = "of another run under the same setting, or measured here since"
+OTHERS = "of another run under the same setup, or measured here since"
 MEMORY = "In the memory of this dashboard only, until it ends: no run on disk holds this result."
 FOREIGN_RESULTS = "results of runs from elsewhere"  # session: (folder, key) -> (its files when they were read, result)
 
@@ -79,7 +79,7 @@ def marked(key: JobKey[Found]) -> Found | None:
             st.caption(literal(said))
     elif found is None and (gone := _gone(key)):
         st.warning(
-            f"What stood here was read from {literal(', '.join(gone))}, opened by you, and cannot be read there "
+            f"The result shown here was read from {literal(', '.join(gone))}, opened by you, and cannot be read there "
             "any more.",
             icon=":material/folder_off:",
         )

@@ -1,7 +1,7 @@
 """The questions of the Learn page, by the name that each has in the address: `/learn?lesson=tying`."""
 
 QUESTIONS = {
-    "clocks": "How does RoPE tell a model where a token stands?",
+    "clocks": "How does RoPE encode the position of a token?",
     "window": "What has a model never seen when its context grows?",
     "interpolation": "How do position interpolations bend the frequencies?",
     "aliasing": "When does a far token look near?",

@@ -30,10 +30,10 @@ def candidates_panel(loaded: LoadedModel, setting: Setting, outcome: SearchOutco
     probe = jobs.probe.result(loaded, setting)
     if probe is None:
         result_or_progress(jobs.probe.key(loaded, setting))
-    st.fragment(_desk)(loaded, setting, outcome, probe)
+    st.fragment(_panel)(loaded, setting, outcome, probe)
 
 
-def _desk(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, probe: Probe | None) -> None:
+def _panel(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, probe: Probe | None) -> None:
     sees = setting.quant.k is not None or setting.quant.qk is not None
     diagnosis = jobs.diagnose.result(loaded, setting)
     plan = search.plan(loaded, setting, diagnosis)

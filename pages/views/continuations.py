@@ -85,6 +85,6 @@ def _show(found: Continuations) -> None:
                 st.html(f'<div style="{TEXT}">{drawn.marked(row)}</div>')
     if found.actual:
         with st.container(border=True):
-            st.markdown("**The text itself goes on**")
+            st.markdown("**The text's own continuation**")
             st.html(f'<div style="{TEXT}">{html.escape(found.actual)}</div>')
     picture(drawn.certainty(found), "continuation")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages import jobs
-from pages.forms.build_spec import counted, made
+from pages.forms.build_spec import build_or_keep, counted
 from pages.jobs import evidence
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
@@ -110,7 +110,7 @@ def _form(loaded: LoadedModel, spec: ControlSpec, others: tuple[str, ...]) -> Co
         key="controls formats",
         help="The weights are rounded to this format for this test, and all three models are measured in it.",
     )
-    return made(
+    return build_or_keep(
         lambda: replace(
             spec,
             **counted(spec, windows),

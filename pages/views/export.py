@@ -27,8 +27,10 @@ from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.exporters.card import tied_place
+from qroar_core.exporters.exported import of_setting
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.readers import limits_of
 from qroar_core.exporters.writers import offered
 from qroar_core.interpolations.rope_file import rope_text
 from qroar_core.job import JobKey
@@ -46,7 +48,7 @@ LAST_EXPORT = "last export"  # session: a LastClick
 def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: SearchOutcome | None) -> None:
     """scales.json and the command that measures it again."""
     heading("scales.json", "scales-file")
-    st.caption("The scales alone, with the model, setting and search they belong to. A few kilobytes.")
+    st.caption("The scales alone, with the model, setup and search they belong to. A few kilobytes.")
     content = to_file(loaded, setting.rope, setting.quant, scales, outcome.report.facts() if outcome else {})
     st.download_button(
         "Download scales.json",
@@ -64,7 +66,7 @@ def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: 
             "rope.json",
             "application/json",
             on_click="ignore",
-            help="The interpolation, whose numbers no option spells: commands take it as --rope rope.json.",
+            help="The interpolation, whose numbers no option can express: commands take it as --rope rope.json.",
         )
     command, left = evaluate_command(loaded, setting, "scales.json")
     unsaid = literal(_without(left))
@@ -94,7 +96,7 @@ def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None,
     ]
     if diagnosis is None or outcome is None or evaluation is None:
         absent = [(what, page) for what, page, there in missing if there is None]
-        st.info(f"The report needs {literal(' and '.join(what for what, _ in absent))} of this setting first.")
+        st.info(f"The report needs {literal(' and '.join(what for what, _ in absent))} of this setup first.")
         for what, page in absent:
             st.page_link(f"pages/{page}.py", label=f"Go and make {literal(what)}", icon=":material/arrow_back:")
         return
@@ -107,7 +109,7 @@ def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None,
         )
         return
     st.caption(
-        "Every figure and table, the settings and versions, in one file that opens without a network. It is "
+        "Every figure and table, the setup and versions, in one file that opens without a network. It is "
         "built when you click; a continuation of a held-out window goes in where there is one."
     )
     st.download_button(
@@ -182,6 +184,7 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
         if asked_for == typed:
             refused(why)
     _loading(_written(loaded, setting, scales, format, asked), loaded, setting, format)
+    _limits(loaded, setting, format, asked)
 
 
 def _last_click() -> LastClick:
@@ -197,7 +200,7 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
     last, whose = _last_click().get("key"), ""
     if last is None and "refused" not in _last_click():  # a reload begins another session, which knows of no click
         last = export_job.elsewhere(export_job.key(loaded, setting, scales, Path(), format, dtype))
-        whose = ", asked elsewhere or before a reload"
+        whose = ", started by another visitor, or before a reload"
     if last is None:
         return None
     folder = export_job.folder_of(last)
@@ -231,6 +234,16 @@ def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format:
         else:
             tab.code(recipe.code, language=recipe.language, wrap_lines=True)
         tab.caption("  \n".join(literal(note) for note in recipe.notes))
+
+
+def _limits(loaded: LoadedModel, setting: Setting, format: str, dtype: str) -> None:
+    """What runtimes do otherwise with this export, as its card will say."""
+    try:
+        known = limits_of(of_setting(loaded, setting.rope, format, DTYPES.get(dtype)))
+    except QRoarError:  # a family that cannot say this interpolation: a click on the button says so
+        return
+    if known:
+        st.caption("  \n".join(literal(line) for line in ("What runtimes do otherwise:", *known)))
 
 
 def _without(left: list[str]) -> str:

@@ -93,4 +93,5 @@ def _whose(job: JobSnapshot) -> str:
 
     What a session has asked for goes with it: a visitor's own job of before a reload looks like another person's.
     """
-    return f"{job.about}; {'asked by you' if is_asked_here(job.key) else 'asked elsewhere or before a reload'}"
+    starter = "started by you" if is_asked_here(job.key) else "started by another visitor, or before a reload"
+    return f"{job.about}; {starter}"

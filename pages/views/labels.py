@@ -1,4 +1,4 @@
-"""Specs in a few words, for strips and menus."""
+"""Specs in a few words, for status bar and menus."""
 
 from __future__ import annotations
 

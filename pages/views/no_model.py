@@ -31,7 +31,7 @@ def no_model(picked: Choice) -> None:
 def _offer(picked: Choice, gone: bool) -> None:
     name = literal(short_name(picked.model))
     if gone:
-        st.info(f"{literal(absent_words(picked))} Your setting is kept, and finished results come back with the model.")
+        st.info(f"{literal(absent_words(picked))} Your setup is kept, and finished results come back with the model.")
     if click := pressed(f"Load {name}", "load the chosen", type="primary", icon=":material/upload:"):
         click.over(redraw=unless_refused(partial(load_job.start, picked)))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.forms.build_spec import counted, made
+from pages.forms.build_spec import build_or_keep, counted
 from pages.jobs import evidence
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
@@ -37,7 +37,7 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
     try:
         require_bands(setting.quant)
     except QRoarError as problem:
-        st.info(f"Not under this setting: {literal(problem.what)}. Choose another quantizer on the Start page.")
+        st.info(f"Not under this setup: {literal(problem.what)}. Choose another quantizer on the Start page.")
         return
     asked, spec = _kept_form(loaded, setting)
     key = start_button("Round each band alone", evidence.predict, loaded, setting, asked, spec)
@@ -128,7 +128,7 @@ def _form(loaded: LoadedModel, kept: tuple[DiagnosisSpec, PredictionSpec]) -> tu
         help="A backward pass each; 0 leaves the map out.",
     )
     bands = asked.bands if count == asked.bands.count else replace(asked.bands, count=int(count))
-    return made(
+    return build_or_keep(
         lambda: (replace(asked, bands=bands), replace(spec, **counted(spec, windows), grid_windows=int(near_windows))),
         kept,
     )

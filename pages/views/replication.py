@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.forms.build_spec import counted, made
+from pages.forms.build_spec import build_or_keep, counted
 from pages.forms.setting import FIRST_FACTOR
 from pages.jobs import evidence
 from pages.state.choice import Claims
@@ -32,16 +32,16 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
     """The whole section."""
     heading("Do the papers' claims hold here?", "claims")
     st.markdown(
-        "Each claim is a rule with a threshold, tested on this model and text under every setting chosen, with its "
+        "Each claim is a rule with a threshold, tested on this model and text under every setup chosen, with its "
         "figure and interval. What the interval leaves open is called undecided."
     )
     if setting.quant.is_none:
-        st.info("Nothing is quantized under this setting: choose a quantizer on the Start page.")
+        st.info("Nothing is quantized under this setup: choose a quantizer on the Start page.")
         return
     pairs, spec = _kept_form(setting)
     key = start_button("Test the claims", evidence.replicate, loaded, setting, pairs, spec)
     st.caption(
-        f"{number_of(len(pairs), 'setting')}; each takes a diagnosis, a search and up to 8 passes over "
+        f"{number_of(len(pairs), 'setup')}; each takes a diagnosis, a search and up to 8 passes over "
         f"{number_of(spec.windows, 'window')}."
     )
     result = result_or_progress(key)
@@ -98,7 +98,7 @@ def _form(kept: Claims, ropes: dict[str, RopeSpec], quants: dict[str, QuantSpec]
     windows = number(three, "Windows of text", 2, 256, "replication windows")
     if not (asked and rounded):
         st.warning("Choose at least one interpolation and one quantizer; until then the earlier ones stay.")
-    spec = made(lambda: replace(kept.spec, **counted(kept.spec, windows)), kept.spec)
+    spec = build_or_keep(lambda: replace(kept.spec, **counted(kept.spec, windows)), kept.spec)
     return Claims(
         tuple(ropes[name] for name in asked) or kept.ropes, tuple(quants[name] for name in rounded) or kept.quants, spec
     )

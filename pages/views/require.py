@@ -46,8 +46,8 @@ def require_setting(loaded: LoadedModel) -> Setting:
         rope_of(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
         return setting
     except QRoarError as problem:
-        refused(f"This setting does not fit {loaded.name}: {problem.what}.")
-        st.button("Take the model's own setting", on_click=_take_own, icon=":material/restart_alt:")
+        refused(f"This setup does not fit {loaded.name}: {problem.what}.")
+        st.button("Use the model's own setup", on_click=_take_own, icon=":material/restart_alt:")
         st.stop()
 
 
@@ -58,14 +58,14 @@ def _take_own() -> None:
 
 
 def diagnosis() -> tuple[LoadedModel, Setting, Diagnosis]:
-    """Strip, options and the Diagnose button; returns once the diagnosis of this setting is there."""
+    """Status bar, options and the Diagnose button; returns once the diagnosis of this setting is there."""
     loaded, setting = require_model()
     status_bar(loaded, setting)
     return diagnosis_below(loaded, setting)
 
 
 def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel, Setting, Diagnosis]:
-    """The same without the strip, for a page that has shown something before."""
+    """The same without the status bar, for a page that has shown something before."""
     spec = diagnosis_form(setting.diagnosis)
     if spec != setting.diagnosis:
         session.choose(replace(session.choice(), diagnosis=spec), chosen("diagnosis", spec))

@@ -41,7 +41,7 @@ def _nulls(result: Diagnosis, *parts: str) -> None:
         st.dataframe(words, hide_index=True, key="nulls table")
         download(exact, "nulls")
         st.caption(
-            "Measured as above, but with the effect removed in the way that `control` says. Low and high are "
+            "Measured as above, but with the effect removed in the way that `control` names. Low and high are "
             "the ends over all repeats: set their number under Options, or by `diagnose --null`."
         )
 

@@ -39,7 +39,7 @@ def rope_search(loaded: LoadedModel, setting: Setting) -> None:
         "Both choices are then compared on held-out text, in both conditions."
     )
     if setting.quant.is_none:
-        st.info("Nothing is quantized under this setting: choose a quantizer on the Start page.")
+        st.info("Nothing is quantized under this setup: choose a quantizer on the Start page.")
         return
     if setting.rope.method == "default":
         st.info(STARTS)
@@ -111,7 +111,7 @@ def _take(result: RopeSearch) -> None:
         if click := pressed(
             "Use this interpolation",
             icon=":material/check:",
-            help=f"Puts {rope_words(result.rope)} into the setting.",
+            help=f"Puts {rope_words(result.rope)} into the setup.",
         ):
             session.choose(replace(session.choice(), rope=result.rope))
             click.over()

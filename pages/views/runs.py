@@ -36,7 +36,7 @@ MOST_RUNS = 200  # runs in the table and the menus, newest first
 SETTING, LINE, LETTERS = 260, 19, 33  # pixels of its column and of a line in it, letters that a line surely holds
 LINES = 4  # of every row; more where a setting needs them
 BRIEF = 60  # letters that the menu of runs shows in a narrow window: a longer choice is written out below it
-WIDTHS = {"": 58, "run": 157, "setting": SETTING, "significant": 90, "kept scales": 90, "date, UTC": 90}  # pixels
+WIDTHS = {"": 58, "run": 157, "setup": SETTING, "significant": 90, "kept scales": 90, "date, UTC": 90}  # pixels
 COLUMNS = {  # with those of WIDTHS they fill a window of 1440 pixels up to the date; what follows is scrolled to
     "gain, nats": st.column_config.NumberColumn(width=80, format="%+.4f", help="Recovered per token on held-out text"),
     "from": st.column_config.NumberColumn(width=70, format="%+.4f", help="Lower end of the gain's interval"),
@@ -58,7 +58,7 @@ def show_runs(loaded: LoadedModel | None, setting: Setting | None) -> None:
         )
     else:
         table = _table(readable, loaded, setting)
-        lines = max(len(wrap(said, LETTERS)) for said in table["setting"])
+        lines = max(len(wrap(said, LETTERS)) for said in table["setup"])
         numbers(table, "runs", COLUMNS, LINE * max(lines, LINES) + 4)
         _open_one(readable, loaded)
         _compare(readable)
@@ -85,7 +85,7 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
         st.warning(literal(mark(mine[0])), icon=":material/folder_shared:")
     elif theirs:
         st.info(
-            f"This dashboard has measured the setting of {literal(', '.join(map(str, theirs)))} itself: its own "
+            f"This dashboard has measured the setup of {literal(', '.join(map(str, theirs)))} itself: its own "
             "results are shown, and those of the folder only where it has none."
         )
     (found, run), done = evaluation_shown(loaded, setting), (mine[0].path / "diagnosis.json").is_file()
@@ -118,8 +118,8 @@ def _offer_others(runs: list[RunRecord]) -> None:
         said = f"The address names {named}, so the pages show its numbers."
     else:
         said = "The address names none of them, so the pages show the newest result of each stage."
-    with st.container(horizontal=True, vertical_alignment="center", key="runs of this setting"):
-        st.caption(literal(f"{len(runs)} runs have this setting. {said}"))
+    with st.container(horizontal=True, vertical_alignment="center", key="runs of this setup"):
+        st.caption(literal(f"{len(runs)} runs have this setup. {said}"))
         for entry in [entry for entry in runs if entry.name != named][:OTHERS]:
             st.button(
                 f"Show {literal(entry.name)}",
@@ -142,7 +142,7 @@ def _another_model(loaded: LoadedModel, setting: Setting) -> None:
         if not is_of(entry, loaded):
             st.warning(
                 f"{literal(_place(str(entry.path)))} was measured on another model than the one that is loaded "
-                f"from {literal(loaded.source)} now: its setting is in view, none of its results."
+                f"from {literal(loaded.source)} now: its setup is in view, none of its results."
             )
 
 
@@ -174,7 +174,7 @@ def _line(entry: RunRecord, in_view: bool) -> dict:
     return {
         "": "in view" if in_view else "",
         "run": entry.name,
-        "setting": whole_setting_words(entry.setting) if entry.setting else "",
+        "setup": whole_setting_words(entry.setting) if entry.setting else "",
         "gain, nats": gain.delta_nll if gain else None,
         "from": gain.ci_low if gain else None,
         "to": gain.ci_high if gain else None,

@@ -8,21 +8,22 @@ for what of config.json goes into the GGUF, src/llama-kv-cache.cpp for the rotat
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.gguf_write import file_name
-from qroar_core.interpolations.registry import methods
+from qroar_core.interpolations.registry import interpolation_methods
 from qroar_core.models.family_preset import for_family
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.quantizers.presets import KV_PRESETS
+from qroar_core.quantizers.preset import KVPreset
+from qroar_core.quantizers.presets import KV_PRESETS, RUNTIMES
 from qroar_core.setting import Setting
-from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
 VLLM, LLAMA_CPP = "0.33", "commit 00dc805"  # the versions whose documentation was read
-GGML_TYPES = {8: "q8_0", 5: "q5_0", 4: "q4_0"}  # llama.cpp's cache types by bits; there is none below 4
+GGML_TYPES = {8: "q8_0", 5: "q5_0", 4: "q4_0"}  # llama.cpp's nearest cache type by bits; there is none below 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,14 @@ def _vllm(folder: Path, loaded: LoadedModel, setting: Setting) -> Recipe:
     notes = ["The interpolation is read from rope_parameters in config.json; no --hf-overrides are needed."]
     if setting.rope.tie and loaded.geometry.pairing == "interleaved":
         notes.append("vLLM reads factors per pair for pairs in halves only: it refuses this model with tied pairs.")
-    if setting.quant == _named("fp8", loaded.geometry.family):
-        words += ["--kv-cache-dtype", "fp8"]
+    served = _cache_of("vllm", setting.quant)
+    if served is not None:
+        words += served.flags
+        notes.append(served.note)
     elif setting.quant.k is not None or setting.quant.v is not None:
         notes.append(
-            "vLLM's own quantized cache is --kv-cache-dtype fp8 (preset fp8 here); it has no cache like this "
-            "setting's, so measure what you will serve."
+            f"vLLM's own quantized caches are the presets {', '.join(RUNTIMES['vllm'].caches)}; it has no cache like "
+            "this setup's, so measure what you will serve."
         )
     if setting.rope.method == "ntk":
         notes.append("Static NTK-aware scaling is written as a larger rope_theta.")
@@ -123,7 +126,7 @@ def _llama_cpp_rope(rope: RopeSpec, native: int) -> tuple[list[str], str]:
             "llama.cpp's converter keeps the factors per pair, which tied pairs are written as, for Phi-3 alone: for "
             "other models choose a GGUF format above."
         )
-    return methods()[rope.method].llama_cpp(rope, rope.original_context or native)
+    return interpolation_methods()[rope.method].llama_cpp(rope, rope.original_context or native)
 
 
 def _llama_cpp_cache(quant: QuantSpec, head_dim: int) -> tuple[list[str], str, list[str]]:
@@ -133,27 +136,43 @@ def _llama_cpp_cache(quant: QuantSpec, head_dim: int) -> tuple[list[str], str, l
     for which, spec in (("k", quant.k), ("v", quant.v)):
         if spec is None:
             continue
-        kind = GGML_TYPES.get(spec.bits)
+        own = _ggml_type(which, spec)
+        kind = own or GGML_TYPES.get(spec.bits)
         if kind is None:
             notes.append(f"llama.cpp has no {spec.bits}-bit cache for {which.upper()}; q4_0 is its smallest.")
             continue
         words += [f"--cache-type-{which}", kind]
-        if spec.levels not in ("ggml_absmax", "ggml_signed"):
+        if own is None:
             notes.append(
-                f"{kind} has a scale per 32 channels, this setting's {which.upper()} has not: "
+                f"{kind} has a scale per 32 channels, this setup's {which.upper()} has not: "
                 f"search under the preset {kind} to serve it there."
             )
-    if "--cache-type-v" in words:
+    rounded = [spec for spec in (quant.k, quant.v) if spec is not None and 4 <= spec.bits < 16]
+    if "--cache-type-v" in words and quant.v in rounded:
         words += ["-fa", "on"]
         notes.append("A quantized V cache needs flash attention.")
-    unrotated = bool(words) and not any(s is not None and s.rotation == "hadamard" for s in (quant.k, quant.v))
+    unrotated = bool(rounded) and not any(spec.rotation == "hadamard" for spec in rounded)
     if unrotated and head_dim % 64 == 0:
         notes.append(
-            "llama.cpp rotates K and V before it rounds them; the variable turns that off, as this setting "
+            "llama.cpp rotates K and V before it rounds them; the variable turns that off, as this setup "
             "has no rotation. With it the loss is smaller, and scales add less."
         )
         return words, "LLAMA_ATTN_ROT_DISABLE=1 ", notes
     return words, "", notes
+
+
+def _ggml_type(which: str, spec: QuantizerSpec) -> str | None:
+    """llama.cpp's own name of this cache, whatever order its channels are in; None: it has none like it."""
+    for name, preset in RUNTIMES["llama_cpp"].caches.items():
+        if replace(getattr(preset, which), channel_order="model") == replace(spec, channel_order="model"):
+            return name.removesuffix("-norot")
+    return None
+
+
+def _cache_of(runtime: str, quant: QuantSpec) -> KVPreset | None:
+    """The runtime's cache that this K and V are."""
+    caches = RUNTIMES[runtime].caches.values()
+    return next((one for one in caches if (one.k, one.v) == (quant.k, quant.v)), None)
 
 
 def _named(preset: str, family: str) -> QuantSpec:

@@ -41,11 +41,11 @@ def verdict_for(loaded: LoadedModel, setting: Setting) -> Verdict:
 
 
 def status_bar(loaded: LoadedModel, setting: Setting) -> Verdict:
-    """Draw the strip; returns the verdict it shows."""
+    """Draw the bar; returns the verdict it shows."""
     changed_files(loaded)
     said = verdict_for(loaded, setting)
     head, colour, icon = VERDICTS[said.acts]
-    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="status_bar"):
         st.badge(literal(loaded.name), icon=":material/memory:", color="blue")
         st.badge(literal(_rope_words(loaded, setting.rope)), color="violet")
         st.badge(literal(quant_words(setting.quant)), color="violet")
@@ -104,7 +104,7 @@ def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
         if (made.rope, made.quant) != (setting.rope, setting.quant):
             theirs = f"{rope_words(made.rope)}, {quant_words(made.quant)}"
         origin = literal(_origin(under))
-        st.badge(f"scales of another setting applied: {literal(theirs)}; {origin}", color="orange")
+        st.badge(f"scales of another setup applied: {literal(theirs)}; {origin}", color="orange")
 
 
 def _origin(under: ScalesOrigin) -> str:

@@ -54,7 +54,7 @@ def _shown(choice: TieChoice, setting: Setting) -> None:
             "Use these tied pairs",
             icon=":material/check:",
             disabled=setting.rope.tie == choice.tie and setting.search.maps,
-            help="Puts them into the setting, with pair angles and maps searched. They can be edited as Tied pairs on "
+            help="Puts them into the setup, with pair angles and maps searched. They can be edited as Tied pairs on "
             "the Start page.",
         ):
             search = replace(setting.search, angles=True, maps=True)

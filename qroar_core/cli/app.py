@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from qroar_core.cli import tables, tables_of_bands, tables_of_model
+from qroar_core.cli.choices import CHOICES
 from qroar_core.cli.options import (
     BANDS,
     COMPARE,
@@ -229,15 +230,18 @@ def export(options: dict) -> None:
 @app.command()
 def verify(
     what: str = typer.Argument(metavar="DIR|FILE"),
+    runtime: str = typer.Option(
+        None, metavar="|".join(CHOICES["runtime"]), help="also run the export there, where that is installed"
+    ),
     as_json: bool = typer.Option(False, "--json", help="print the checks as JSON"),
 ) -> None:
     """Check an export: its hashes, its codes, and its logits against the source model's."""
     from qroar_core.exporters import verify as stage
 
-    refuse_empty({"what": what})
+    refuse_empty({"what": what, "runtime": runtime})
     with tables.progress() as on_step:
-        checks = stage.run(what, on_step)
-    tables.verification(checks, as_json)
+        checks = stage.run(what, on_step, runtime or "")
+    tables.verification(checks, stage.limits(what), as_json)
     wrong = [check for check in checks if check.passed is False]
     if wrong:
         remedies = " or ".join(dict.fromkeys(check.do for check in wrong))

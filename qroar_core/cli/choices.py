@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args, get_type_hints
 
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.readers import runnable
 from qroar_core.specs import (
     ERROR_METRICS,
     OBJECTIVES,
@@ -35,6 +36,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "method": SEARCH_METHODS,
     "sampler": get_args(Sampler),
     "format": tuple(FORMATS),
+    "runtime": runnable(),
     "outlier_rule": get_args(OutlierRule),
     "distance_law": get_args(DistanceLaw),
     "bos": get_args(Bos),

@@ -148,7 +148,7 @@ def rope_search_spec(options: dict[str, Any]) -> RopeSearchSpec:
 
 
 def _kept_words(result: RopeSearch) -> str:
-    return "the choice made under the quantizer" if result.kept == "quantizer" else "the setting's own interpolation"
+    return "the choice made under the quantizer" if result.kept == "quantizer" else "the setup's own interpolation"
 
 
 def show(result: RopeSearch, as_json: bool) -> None:
@@ -171,7 +171,7 @@ def show(result: RopeSearch, as_json: bool) -> None:
         ]
         for one in result.judged
     ]
-    header = ["interpolation", "measured", "NLL", "gain over the setting's own"]
+    header = ["interpolation", "measured", "NLL", "gain over the setup's own"]
     header += [f"NLL at {result.short_length} tokens", "change there"]
     for chosen in result.chosen:
         tables.line(f"{NAMES[chosen.choice]}: {rope_words(chosen.spec)}")

@@ -89,7 +89,7 @@ def _rope_of_file(path: str, options: dict[str, Any]) -> RopeSpec:
     if factor is not None and factor != spec.factor:
         raise BadSpec(f"{path} has factor {spec.factor:g}, not {factor:g}", where="--factor", do="leave it out")
     if options.get("longrope_factors"):
-        raise BadSpec(f"{path} says the interpolation", where="--longrope-factors", do="leave one of the two out")
+        raise BadSpec(f"{path} sets the interpolation", where="--longrope-factors", do="leave one of the two out")
     if tie is None:
         return spec
     if spec.tie and (tie == AUTO or parse_ties(tie) != spec.tie):

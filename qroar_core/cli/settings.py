@@ -12,6 +12,7 @@ from qroar_core.cli.rope_options import require_fitting, rope_file, rope_spec
 from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadSpec
 from qroar_core.quantizers.parse import parse_activation, parse_cache_option, parse_weights
+from qroar_core.quantizers.presets import WEIGHT_PRESETS
 from qroar_core.specs import (
     DiagnosisSpec,
     EvaluationSpec,
@@ -146,6 +147,8 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
                 raise BadSpec("has nothing to act on", where=_flag(name), do="add --k int4, --v int4 or --kv int4")
     if weights == "none" and options.get("weight_scale", "channel") != "channel":
         raise BadSpec("has nothing to act on", where="--weight-scale", do="add --weights int4")
+    if weights in WEIGHT_PRESETS and options.get("weight_scale", "channel") != "channel":
+        raise BadSpec(f"preset {weights} brings its own scales", where="--weights", do="drop --weight-scale")
     active = options.get("activations", "none")
     if k is None and v is None and weights == "none" and qk == "none" and active == "none":
         return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.evaluation.gap import Share
     from qroar_core.evaluation.result import Evaluation
     from qroar_core.evidence.prediction.result import Prediction, Rank
-    from qroar_core.exporters.verify import Check
+    from qroar_core.exporters.check import Check
     from qroar_core.remedies.result import Comparison, RemedyRow
     from qroar_core.retrieval.result import Cell, Retrieval
     from qroar_core.scale_search.gain import Decision
@@ -108,13 +108,15 @@ def search(report: SearchReport, kept: Scales, as_json: bool, beside: Decision |
     line(f"read: {report.text}")
 
 
-def verification(checks: list[Check], as_json: bool) -> None:
-    """One row a check."""
+def verification(checks: list[Check], limits: list[str], as_json: bool) -> None:
+    """One row a check; below, what runtimes do otherwise with the export."""
     words = {True: "yes", False: "NO", None: "not asked"}
     if as_json:
         _print([{"question": c.question, "answer": c.answer, "passed": c.passed} for c in checks])
         return
     _table("Verified", ["check", "found", "passed"], [[c.question, c.answer, words[c.passed]] for c in checks])
+    for limit in limits:
+        line(limit)
 
 
 def evaluation(result: Evaluation, as_json: bool) -> None:

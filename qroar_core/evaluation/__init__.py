@@ -1,1 +1,1 @@
-"""Held-out perplexity, closeness to the reference and continuations, with and without a transform."""
+"""Held-out perplexity, KL report and continuations, with and without a transform."""

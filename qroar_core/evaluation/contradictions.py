@@ -16,7 +16,7 @@ from itertools import pairwise
 from scipy.special import stdtrit  # Student's t; scipy.stats takes half a second to import
 
 from qroar_core.evaluation.findings import Means, findings
-from qroar_core.evaluation.kl_report_contradictions import closeness_against
+from qroar_core.evaluation.kl_report_contradictions import kl_report_against
 from qroar_core.evaluation.result import Evaluation, PositionCurve, Row
 from qroar_core.evaluation.sentence_check import DIGIT, sentences_against
 from qroar_core.scale_search.gain import contradicts, on_held_out
@@ -83,7 +83,7 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
         if getattr(row, name) is not None and not _near(getattr(row, name), other):
             yield f"rows.{i}.{name}: {getattr(row, name):g}, close has {other:g}"
     plain = found.window_nll.get(f"{row.length}/{REFERENCE}")
-    yield from (f"rows.{i}.close.{said}" for said in closeness_against(row.close, _count(found), means, plain))
+    yield from (f"rows.{i}.close.{said}" for said in kl_report_against(row.close, _count(found), means, plain))
     if row.kl_p99 is not None and not _near(row.kl_p99, row.close.kl.get("99", math.nan)):
         yield f"rows.{i}.kl_p99: {row.kl_p99:g}, close has another"
     beside = [one for one in found.rows if one.length == row.length and (one.model, one.scales) == _split(REFERENCE)]

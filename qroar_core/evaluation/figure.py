@@ -155,7 +155,7 @@ def cost_by_length(evaluation: Evaluation) -> Picture | None:
 
 DEPENDENT = (
     " Windows of one document resemble each other, which makes an interval over windows too narrow; over documents, "
-    "each counts once."
+    "each is one observation."
 )
 
 

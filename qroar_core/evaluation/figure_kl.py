@@ -127,7 +127,7 @@ def divergence(evaluation: Evaluation) -> Picture | None:
         "How far do the predictions move from the reference's?",
         figure,
         table(evaluation),
-        f"At {longest} tokens. Perplexity sees only the true token; KL sees the whole prediction. Left is closer. "
+        f"At {longest} tokens. Perplexity depends on the true token only, KL on the whole prediction. Left is closer. "
         "ln_ratio is ln(PPL / reference PPL) with its paired standard error over windows.",
     )
 

@@ -1,4 +1,4 @@
-"""What of one condition's closeness to the reference cannot be: percentiles, means and errors against each other."""
+"""What of one condition's KL report cannot be: percentiles, means and errors against each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qroar_core.evaluation.sentence_check import DIGIT
 from qroar_core.statistics.intervals import mean_interval
 
 
-def closeness_against(
+def kl_report_against(
     close: KLReport, windows: int, mine: list[float] | None = None, reference: list[float] | None = None
 ) -> Iterator[str]:
     """What contradicts itself, in a few words each.

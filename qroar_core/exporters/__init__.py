@@ -1,1 +1,1 @@
-"""Parts of the export stage: GGUF files, checkpoints that are quantized already, and verifying what was written."""
+"""The export stage: checkpoint folders, W4A16, GGUF files and quantized copies; model cards, and verification."""

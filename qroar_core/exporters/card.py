@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ EFFECT = {
 }
 
 
-def card_of(note: dict[str, Any], before: Path | None) -> str:
+def card_of(note: dict[str, Any], before: Path | None, limits: Sequence[str] = ()) -> str:
     """Text of a README.md: the card found in `before`, then a section of what `note` says was changed.
 
     Args:
         note: see `exporters.folder.note_of`.
         before: folder of the source checkpoint, None where it has none.
+        limits: what readers will not do with it, see `exporters.readers.limits_of`.
     """
     head, odd = _card_before(before)
     lines = [
@@ -42,6 +44,9 @@ def card_of(note: dict[str, Any], before: Path | None) -> str:
         "",
     ]
     lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *odd)]
+    if limits:
+        lines += ["", "What runtimes do otherwise:", ""]
+        lines += [f"- {line}" for line in limits]
     if note["command"]:
         lines += ["", "Repeat it:", "", f"    {one_line(note['command'])}"]
     return "\n".join(lines) + "\n"

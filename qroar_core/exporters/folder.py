@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from safetensors import SafetensorError
 
 from qroar_core.errors import BadOutput
 from qroar_core.exporters.card import CARD, card_of
+from qroar_core.exporters.exported import of_folder
+from qroar_core.exporters.readers import limits_of
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.own_rope import own_rope, replaced_rope
 from qroar_core.specs import RopeSpec
@@ -56,6 +59,7 @@ def new_folder(folder: Path, need_bytes: int) -> Iterator[Path]:
         built = scratch / folder.name
         built.mkdir()
         yield built
+        _readable_as_any(built, scratch / OWNER)
         os.replace(built, folder)
     except (OSError, SafetensorError) as error:  # safetensors writes by itself and raises its own
         raise BadOutput(
@@ -84,6 +88,14 @@ def _scratch(folder: Path) -> Path:
     owner = {"target": folder.name, "pid": os.getpid(), "host": socket.gethostname()}
     (scratch / OWNER).write_text(json.dumps(owner), encoding="utf-8")
     return scratch
+
+
+def _readable_as_any(built: Path, plain: Path) -> None:
+    """Give every file the mode of `plain`, which the umask made: safetensors lets no one but the owner read its own."""
+    mode = stat.S_IMODE(plain.stat().st_mode)
+    for path in built.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def _prefix(folder: Path) -> str:
@@ -129,7 +141,8 @@ def write_about(folder: Path, note: dict[str, Any], before: Path | None) -> None
     Args:
         note: see `note_of`. before: folder of the source checkpoint, whose card goes on; None where it has none.
     """
-    (folder / CARD).write_text(card_of(note, before), encoding="utf-8")
+    limits = limits_of(of_folder(folder, note["format"]))
+    (folder / CARD).write_text(card_of(note, before, limits), encoding="utf-8")
     write_note(folder, note)
 
 

@@ -22,7 +22,8 @@ class Format:
         own_weights: a folder with the weights as they are: plain transformers and llama.cpp's converter take it.
         takes_group_size: how many inputs of a row share a scale can be chosen.
         takes_dtype: the number format of the weights can be chosen.
-        llama_cpp_bound: nats, the mean |d ln p| between llama.cpp and transformers that `verify` takes for rounding.
+        llama_cpp_bound: nats, the mean |d ln p| between llama.cpp and transformers on the same weights, dequantized,
+            that `verify` takes for rounding of activations.
     """
 
     place: int

@@ -12,12 +12,13 @@ from gguf import GGML_QUANT_SIZES
 from gguf.quants import dequantize
 
 from qroar_core.errors import BadCheckpoint
-from qroar_core.exporters.gguf_copy import row_gains
+from qroar_core.exporters.gguf_copy import described, row_gains
 from qroar_core.models.formats.gguf.blocks import BLOCKS, EXPONENTS, FLOAT16_HALF_STEP, HALF_STEP
 from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.formats.gguf.header_entries import Header, TensorInfo
-from qroar_core.models.formats.gguf.model import ROPE_TENSORS, GgufModel, understood
+from qroar_core.models.formats.gguf.model import ROPE_FREQS, ROPE_TENSORS, GgufModel, understood
 from qroar_core.models.formats.gguf.source import label_of
+from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 
 ROWS = 256  # compared at a time
@@ -69,6 +70,22 @@ def compare(
                 codes_same &= np.array_equal(_codes(before, info), _codes(after, info))
                 worst = max(worst, _half_steps(before, after, info, gain[first : first + len(before)]))
     return Compared(len(infos) - len(gains), len(gains), others_same, codes_same, worst)
+
+
+def compare_keys(source: Path, copy: Path, rope: RopeSpec) -> tuple[str, str, bool]:
+    """Whether a copy has the source's metadata, and that of `rope` where it brings one; its divisors among them."""
+    question = "other keys against the source's and the interpolation's"
+    keys, divisors = described(understood(source, read_header(source)), rope)
+    found = read_header(copy)
+    old, new = ({key: entry.raw for key, entry in one.items()} for one in (keys, found.entries))
+    other = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if divisors is not None:
+        info = found.tensors.get(ROPE_FREQS)
+        with copy.open("rb") as file:
+            file.seek(found.data_start + (info.offset if info else 0))
+            held = file.read(info.nbytes) if info else b""
+        other += [] if held == divisors.astype("<f4").tobytes() else [ROPE_FREQS]
+    return question, f"{', '.join(other)} differ" if other else f"{len(old)} byte for byte", not other
 
 
 def _rows(a: BinaryIO, b: BinaryIO, model: GgufModel, new: Header, info: TensorInfo) -> Iterator[Rows]:

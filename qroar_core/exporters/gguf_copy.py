@@ -30,7 +30,7 @@ from qroar_core.interpolations.frequencies import Rope, rope_parameters
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf.blocks import require_scalable, scale_rows
 from qroar_core.models.formats.gguf.header import read_header
-from qroar_core.models.formats.gguf.header_entries import TensorInfo, header_bytes, padded
+from qroar_core.models.formats.gguf.header_entries import Entry, TensorInfo, header_bytes, padded
 from qroar_core.models.formats.gguf.model import ROPE_FREQS, ROPE_TENSORS, GgufModel, understood
 from qroar_core.models.formats.gguf.source import label_of
 from qroar_core.models.formats.gguf.write_rope import GgufRope, gguf_rope, per_pair_rope
@@ -199,6 +199,21 @@ def _context(model: GgufModel) -> int:
     return int(model.header.get(f"{model.layout.architecture}.context_length", model.geometry.original_context))
 
 
+def described(model: GgufModel, rope: RopeSpec) -> tuple[dict[str, Entry], np.ndarray | None]:
+    """Metadata of a copy under `rope`, and its divisors per pair, float32, where it is given any."""
+    turned, _ = _interpolation(model, rope)
+    return _entries(model, turned), None if turned is None else turned.divisors
+
+
+def _entries(model: GgufModel, rope: GgufRope | None) -> dict[str, Entry]:
+    if rope is None:
+        return dict(model.header.entries)
+    arch = model.layout.architecture
+    own = (f"{arch}.rope.scaling.", f"{arch}.rope.scale_linear")
+    kept = {key: entry for key, entry in model.header.entries.items() if not key.startswith(own)}
+    return kept | {entry.key: entry for entry in rope.entries}
+
+
 def _copy(model: GgufModel, rope: GgufRope | None, old: BinaryIO, new: BinaryIO) -> dict[str, int]:
     """Header and data of `old` into `new`; returns where each tensor begins.
 
@@ -208,9 +223,7 @@ def _copy(model: GgufModel, rope: GgufRope | None, old: BinaryIO, new: BinaryIO)
     if rope is None:
         _send(old, new, 0, os.fstat(old.fileno()).st_size)
         return {name: header.data_start + info.offset for name, info in header.tensors.items()}
-    arch = model.layout.architecture
-    own = (f"{arch}.rope.scaling.", f"{arch}.rope.scale_linear")
-    entries = {k: e for k, e in header.entries.items() if not k.startswith(own)} | {e.key: e for e in rope.entries}
+    entries = _entries(model, rope)
     infos, at = [], 0
     for info in header.tensors.values():
         if info.name not in ROPE_TENSORS:

@@ -135,6 +135,15 @@ def run(
     return folder
 
 
+def wanted(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, kind: Kind) -> dict[str, Tensor]:
+    """GGUF name -> tensor as it is before rounding, of a file whose weights are of this kind."""
+    layout = _layout(loaded)
+    turned, factor = _rope(loaded, layout, rope)
+    weights = _weights(loaded, layout, scales, factor)
+    _infos(loaded, layout, weights, kind, turned)
+    return weights
+
+
 def file_name(loaded: LoadedModel, format: str) -> str:
     """What the file in the folder is called."""
     return f"{disk_name(loaded.name, LONGEST_NAME)}-{format.removeprefix('gguf-').upper()}.gguf"

@@ -21,7 +21,7 @@ from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_ab
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.key_bias import bias_switch, brought
-from qroar_core.exporters.older_readers import with_older_names, without_rope_beside
+from qroar_core.exporters.older_readers import name_older_class, with_older_names, without_rope_beside
 from qroar_core.exporters.written_rope import WrittenRope, written_gains, written_parameters, written_rope
 from qroar_core.models.checkpoint_files import check_files, has, table_in
 from qroar_core.models.generation import FILE
@@ -125,21 +125,24 @@ def save(
     said = json.loads(path.read_text())
     if rope.changed:
         said = without_rope_beside(said, loaded.model.config)
-    said = with_older_names(said, own, loaded.model.config.attribute_map)
-    path.write_text(json.dumps(said | (config or {}), indent=2) + "\n")
+    said |= config or {}
+    said = with_older_names(said | {"torch_dtype": said["dtype"]}, own, loaded.model.config.attribute_map)
+    path.write_text(json.dumps(said, indent=2) + "\n")
 
 
 def _copy_tokenizer(loaded: LoadedModel, folder: Path) -> None:
-    """The checkpoint's own tokenizer files, byte for byte; written anew where it had no tokenizer.json."""
+    """The checkpoint's own tokenizer files; written anew where it had no tokenizer.json."""
     source = loaded.template
     if source is None or not has(source, LAW):
         loaded.tokenizer.save_pretrained(folder)
+        name_older_class(folder)
         return
     check_files(source)  # they may have changed since they were read
     for path in tokenizer_files(source):
         target = folder / path.relative_to(source)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, target)
+    name_older_class(folder)
 
 
 def _config(loaded: LoadedModel, rope: WrittenRope) -> Any:

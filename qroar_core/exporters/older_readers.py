@@ -1,19 +1,28 @@
-"""config.json for readers older than transformers 5, which know other names for the same entries.
+"""config.json and tokenizer_config.json for readers older than transformers 5, which know other names for the same.
 
 They look for `rope_theta` and `rope_scaling`, do not know `rope_parameters`, and without a word take the defaults of
-the first model of a family: another model. An export says both, with one meaning; transformers 5 reads either.
-Source: transformers 4.57 models/*/configuration_*.py and modeling_rope_utils.py.
+the first model of a family: another model. LongRoPE's native window they read beside the block; without it they take
+the stretched one for it, hence the short list and no attention factor. `torch_dtype` is what `dtype` was called until
+4.56. Of tokenizers they know no `TokenizersBackend`, and of its special tokens no list of `extra_special_tokens`.
+An export says both, with one meaning; transformers 5 reads either. mlx-lm reads what transformers 4 does.
+Source: transformers 4.57 models/*/configuration_*.py, modeling_rope_utils.py (`_compute_longrope_parameters`) and
+tokenization_utils_base.py; ml-explore/mlx-lm 0.32 models/rope_utils.py (`initialize_rope`).
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+from qroar_core.models.checkpoint_files import has, table_in
 from qroar_core.models.config_rope import BESIDE, WINDOW
+from qroar_core.models.tokenizer import CONFIG
 
 IN_BLOCK = ("rope_theta", "partial_rotary_factor", "rope_type", "type")  # not a part of how it is scaled
 TYPED = ("phi3", "olmo2")  # transformers 4 takes no `rope_type` there
 PHI3 = ("short_factor", "long_factor")  # what transformers 4 takes beside the type, and nothing else
+TOKENIZER_CLASSES = {"TokenizersBackend": "PreTrainedTokenizerFast"}  # transformers 5's name -> the older of the same
 
 
 def without_rope_beside(written: dict[str, Any], config: Any) -> dict[str, Any]:
@@ -35,6 +44,8 @@ def with_older_names(written: dict[str, Any], source: dict[str, Any], aliases: d
         aliases: the older name of an entry -> its name now, as the config class has them.
     """
     old = {key: written[now] for key, now in aliases.items() if key in source and now in written}
+    if "layer_types" in source and "layer_types" in written:  # Granite 4's `attention` is `full_attention` now
+        old["layer_types"] = source["layer_types"]
     block = written.get("rope_parameters")
     if not isinstance(block, dict):
         return written | old
@@ -45,6 +56,28 @@ def with_older_names(written: dict[str, Any], source: dict[str, Any], aliases: d
         old["rope_local_base_freq"] = kinds["sliding_attention"].get("rope_theta")
         block = kinds["full_attention"]
     return written | old | _flat(block, str(written.get("model_type")))
+
+
+def with_older_class(config: dict[str, Any]) -> dict[str, Any]:
+    """tokenizer_config.json under names that transformers 4 knows; itself where it has them already."""
+    named, extra = config.get("tokenizer_class"), config.get("extra_special_tokens")
+    new = config
+    if named in TOKENIZER_CLASSES:
+        new = new | {"tokenizer_class": TOKENIZER_CLASSES[named]}
+    if isinstance(extra, list) and "additional_special_tokens" not in config:
+        new = {key: value for key, value in new.items() if key != "extra_special_tokens"}
+        new["additional_special_tokens"] = extra
+    return new
+
+
+def name_older_class(folder: Path) -> None:
+    """Rewrite a folder's tokenizer_config.json under those names; untouched where it has them or is not there."""
+    if not has(folder, CONFIG):
+        return
+    content = table_in(folder / CONFIG)
+    new = with_older_class(content)
+    if new != content:
+        (folder / CONFIG).write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _flat(block: dict[str, Any], family: str) -> dict[str, Any]:
@@ -60,4 +93,6 @@ def _flat(block: dict[str, Any], family: str) -> dict[str, Any]:
         if family == "phi3":
             scaling = {key: scaling[key] for key in PHI3 if key in scaling}
         said["rope_scaling"] = {"type" if family in TYPED else "rope_type": kind, **scaling}
+    if kind == "longrope":
+        said[WINDOW] = block.get(WINDOW)
     return {key: value for key, value in said.items() if value is not None}

@@ -1,31 +1,32 @@
 """What was exported, read again and held against what it was made of.
 
 Four questions: are the files the ones that were written (hashes), does a scaled GGUF copy still hold the
-source's codes and g times its rows, does the export's tokenizer give the source's tokens, and does the export,
-reloaded, give the logits of the source model with the same scales and interpolation. What cannot be asked here
-is said, never passed over.
+source's codes, its keys and g times its rows, does the export's tokenizer give the source's tokens, and does the
+export, reloaded, give the logits of the source model with the same scales and interpolation. A runtime that is named
+is asked too. What cannot be asked here is said, never passed over, as is what readers do not do with such an export.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError
-from qroar_core.exporters import verify_tokenizer
+from qroar_core.exporters import verify_gguf, verify_tokenizer
+from qroar_core.exporters.check import Check
+from qroar_core.exporters.exported import of_folder
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.forward_pass import SCORED, sample_ids, scored
-from qroar_core.exporters.gguf_compare import compare
+from qroar_core.exporters.forward_pass import sample_ids, scored
+from qroar_core.exporters.gguf_compare import compare, compare_keys
+from qroar_core.exporters.readers import limits_of, readers
+from qroar_core.exporters.verify_rope import interpolation
+from qroar_core.exporters.verify_runtime import require_runtime, verify_runtime
+from qroar_core.exporters.verify_weights import weights
 from qroar_core.models import load
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf.header import read_header
-from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.score import divergence
 from qroar_core.models.stream import Condition
 from qroar_core.plain_file import read_json
@@ -37,30 +38,23 @@ from qroar_core.transforms.result import LARGEST, GroupMap
 from qroar_core.transforms.scales import Scales, from_nested
 
 LARGEST_NOTE = LARGEST  # every scale and every file's hash
-UNBLOCKED_FORMATS = ("gguf-bf16", "gguf-f16")  # no block of weights shares a step there
 KL_BOUND = 1e-3  # nats, mean: rounding of the written dtype stays far below
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One question and its answer; `passed` None where it could not be asked; `do`: what helps where it is False."""
-
-    question: str
-    answer: str
-    passed: bool | None
-    do: str = "export it again"
-
-
-def run(asked: Path | str, on_step: OnStep = no_progress) -> list[Check]:
+def run(asked: Path | str, on_step: OnStep = no_progress, runtime: str = "") -> list[Check]:
     """Verify an exported folder, or the .gguf file in one.
 
+    Args:
+        runtime: a name of `exporters.readers` that is run on it, too; "" asks none.
     Raises:
         BadCheckpoint: nothing there that this software exported, or files that cannot be read.
+        BadSpec: a runtime that is not known, not installed, or does not read this format.
     """
-    folder = Path(asked).expanduser()
-    if folder.is_file():
-        folder = folder.parent
+    folder = _folder(asked)
     note = _note(folder)
+    runtime = runtime.replace(".", "_")  # llama.cpp, as its makers write it
+    if runtime:
+        require_runtime(runtime, str(note.get("format", "hf")))
     on_step(Step("verify", 0, 3, "hashes"))
     checks = _hashes(folder, note)
     if any(check.passed is False for check in checks):
@@ -68,10 +62,29 @@ def run(asked: Path | str, on_step: OnStep = no_progress) -> list[Check]:
     on_step(Step("verify", 1, 3, "reload"))
     if note.get("format") == "gguf":
         checks += _copy(folder, note)
+        if runtime:
+            why = "not compared: a copy is held against its source by its bytes, above"
+            checks.append(Check(f"log-probabilities in {readers()[runtime].label}", why, None))
     else:
-        checks += _logits(folder, note)
+        checks += _logits(folder, note, runtime, on_step)
     on_step(Step("verify", 3, 3, "done"))
     return checks
+
+
+def limits(asked: Path | str) -> list[str]:
+    """What runtimes do otherwise with an exported folder, each sentence with a name and version.
+
+    Raises:
+        BadCheckpoint: as `run`.
+    """
+    folder = _folder(asked)
+    format = str(_note(folder).get("format", "hf"))
+    return limits_of(of_folder(folder, format))
+
+
+def _folder(asked: Path | str) -> Path:
+    folder = Path(asked).expanduser()
+    return folder.parent if folder.is_file() else folder
 
 
 def _note(folder: Path) -> dict[str, Any]:
@@ -80,6 +93,8 @@ def _note(folder: Path) -> dict[str, Any]:
         note = read_json(path, LARGEST_NOTE)
         if not isinstance(note, dict) or not isinstance(note.get("files"), dict) or not note["files"]:
             raise ValueError("it lists no files")
+        if str(note.get("format", "hf")) not in FORMATS:
+            raise ValueError(f"its format {str(note['format'])[:60]!r} is not known here")
         for name, said in note["files"].items():
             pure = PurePosixPath(name)
             if pure.is_absolute() or ".." in pure.parts or "\\" in name or not isinstance(said, dict):
@@ -109,18 +124,19 @@ def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
     source = Path(str(said.get("file", "")))
     if not source.is_file() or sha256(source) != said.get("sha256"):
         return [Check("codes and rows against the source", f"{source} is gone or changed", None)]
-    rope = rope_from(note["rope"])
+    rope, file = rope_from(note["rope"]), _gguf_in(folder)
     interpolated = rope.method != "default" or bool(rope.tie)
-    found = compare(source, _gguf_in(folder), _scales(note), factor=_factor(note), interpolated=interpolated)
+    found = compare(source, file, _scales(note), factor=_factor(note), interpolated=interpolated)
     return [
-        Check(*verify_tokenizer.keys(source, _gguf_in(folder))),
+        Check(*verify_tokenizer.keys(source, file)),
+        Check(*compare_keys(source, file, rope)),
         Check("tensors that must not change", f"{found.untouched} byte for byte", found.others_same),
         Check("codes of attn_q and attn_k", f"{found.edited} tensors byte for byte", found.codes_same),
         Check("rows against g times the source", f"within {found.half_steps:.3f} half steps", found.half_steps <= 1),
     ]
 
 
-def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
+def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -> list[Check]:
     """The reloaded export against the source model under the same scales and interpolation, and its tokenizer."""
     question = "logits against the source model"
     try:
@@ -131,13 +147,14 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
         return [Check(question, f"not compared: {error}"[:160], None)]
     rope, scales = rope_from(note["rope"]), _scales(note)
     ids = sample_ids(source)
-    states, wanted = scored(source, Condition(rope, _weights(note), scales), ids)
     if str(note.get("format", "hf")).startswith("gguf"):
-        path = _gguf_in(folder)
-        tokens = verify_tokenizer.tokens(source.tokenizer, verify_tokenizer.of_gguf(path))
-        return [Check(*tokens), _in_llama_cpp(path, str(note["format"]), ids, wanted)]
-    again = load.run(str(folder), device="cpu", dtype="float32")
-    files = verify_tokenizer.files(source.template, folder)
+        return verify_gguf.checks(source, rope, scales, _gguf_in(folder), str(note["format"]), _factor(note), ids)
+    files = Check(*verify_tokenizer.files(source.template, folder))
+    try:
+        again = load.run(str(folder), device="cpu", dtype="float32")
+    except QRoarError as error:
+        return [files, Check(question, f"the export is refused: {error}"[:160], False)]
+    states, wanted = scored(source, Condition(rope, _weights(note), scales), ids)
     tokens = verify_tokenizer.tokens(source.tokenizer, again.tokenizer)
     again_states, found = scored(again, Condition(RopeSpec()), ids)
     apart = divergence(source, states, again_states)
@@ -145,7 +162,13 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
     kl, same = float(apart.kl.mean()), float(apart.same_top1.float().mean())
     answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
     logits = Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)
-    return [Check(*files), Check(*tokens), logits]
+    factor = _factor(note)
+    turned = interpolation(source, rope, again, factor)
+    checks = [files, Check(*tokens), weights(source, again, scales, factor, note), turned, logits]
+    if runtime:
+        on_step(Step("verify", 2, 3, readers()[runtime].label))
+        checks.append(verify_runtime(runtime, folder, ids, found))
+    return checks
 
 
 def _source_of(note: dict[str, Any]) -> str:
@@ -154,21 +177,6 @@ def _source_of(note: dict[str, Any]) -> str:
     if isinstance(file, str) and Path(file).is_file():
         return file
     return str(note.get("source") or note.get("from", {}).get("name"))
-
-
-def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check:
-    question = "log-probabilities in llama.cpp"
-    if not available():
-        return Check(question, "not compared: pip install xllamacpp", None)
-    found = LlamaCpp(path, ids.shape[1] + 8).log_probabilities(ids[0].tolist(), ids.shape[1] - SCORED)
-    apart = (torch.tensor(found).double() + wanted[0].double()).abs()
-    bad = int((~apart.isfinite()).sum())
-    if bad:
-        others = " or ".join(name for name in UNBLOCKED_FORMATS if name != format)
-        do = f"export it in another format: --format {others}"  # the same export again would give the same
-        return Check(question, f"llama.cpp gives no finite number for {bad} of {SCORED} tokens", False, do)
-    answer = f"mean |d ln p| {float(apart.mean()):.4f}, largest {float(apart.max()):.4f} nats over {SCORED} tokens"
-    return Check(question, answer, bool(apart.mean() <= FORMATS[format].llama_cpp_bound))
 
 
 def _gguf_in(folder: Path) -> Path:

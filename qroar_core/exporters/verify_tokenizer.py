@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import QRoarError
+from qroar_core.exporters.older_readers import with_older_class
+from qroar_core.models.checkpoint_files import table_in
 from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.formats.gguf.read_tokenizer import write_tokenizer
 from qroar_core.models.text import COLLECTIONS, split
 from qroar_core.models.token_ids import put_around, token_ids
-from qroar_core.models.tokenizer import LAW, read_tokenizer, tokenizer_files
+from qroar_core.models.tokenizer import CONFIG, LAW, read_tokenizer, tokenizer_files
 
 CHARACTERS = 20_000  # read of each embedded collection
 ODD = (  # what tokenizers cut differently: digits, capitals, contractions, marks, runs of white space, scripts
@@ -34,7 +36,15 @@ def files(source: Path | None, folder: Path) -> Answer:
     names = {path.relative_to(source).as_posix() for path in wanted}
     names |= {path.relative_to(folder).as_posix() for path in tokenizer_files(folder)}
     other = [name for name in sorted(names) if _bytes(source / name) != _bytes(folder / name)]
-    return question, f"{', '.join(other)} differ" if other else f"{len(names)} byte for byte", not other
+    renamed = [name for name in other if name == CONFIG and _is_renamed(source / name, folder / name)]
+    other = [name for name in other if name not in renamed]
+    answer = f"{len(names) - len(renamed)} byte for byte" + "".join(f", {name} under older names" for name in renamed)
+    return question, f"{', '.join(other)} differ" if other else answer, not other
+
+
+def _is_renamed(source: Path, copy: Path) -> bool:
+    """Whether a tokenizer_config.json is the source's under the names that transformers 4 knows."""
+    return copy.is_file() and source.is_file() and table_in(copy) == with_older_class(table_in(source))
 
 
 def keys(source: Path, copy: Path) -> Answer:

@@ -60,7 +60,7 @@ def run(
     """
     said = written_rope(loaded, rope)
     spec = WeightQuantSpec(BITS, "group", GROUP_SIZE if group_size is None else group_size, full_range=True)
-    linear = _linear_layers(loaded, spec.group_size)
+    linear = linear_layers(loaded, spec.group_size)
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
     dtype = next((kind for kind in (loaded.dtype, kept_dtype(loaded)) if kind in SIXTEEN), torch.bfloat16)
@@ -100,7 +100,7 @@ def group_sizes(loaded: LoadedModel) -> list[int]:
     fits = []
     for size in SERVED:
         try:
-            _linear_layers(loaded, size)
+            linear_layers(loaded, size)
         except (BadSpec, UnsupportedModel):
             continue
         fits.append(size)
@@ -113,7 +113,7 @@ def offered(loaded: LoadedModel) -> str | None:
     return f"groups of {sizes[0]}" if sizes else None
 
 
-def _linear_layers(loaded: LoadedModel, group_size: int) -> set[str]:
+def linear_layers(loaded: LoadedModel, group_size: int) -> set[str]:
     """Names of the decoder's linear layers; refuses what the format, its kernels or the group size cannot take."""
     if group_size not in SERVED:
         raise BadSpec(

@@ -94,7 +94,7 @@ def gains(runs: Sequence[tuple[str, Evaluation]]) -> Picture | None:
         figure,
         table,
         "One row a run: its gain on held-out text with the interval, filled where the gain is significant over "
-        "windows and over documents. Gains of different lengths or texts are answers to different questions.",
+        "windows and over documents. Gains of different lengths or texts cannot be compared.",
     )
 
 

@@ -94,12 +94,16 @@ class Range:
     Args:
         name: a field of RopeSpec, or what the method's `with_numbers` reads.
         low, high: both may be chosen. log: evenly in the logarithm of the number.
+        unit: of the number; empty: it has none.
+        formula: both ends in s, L and L0 where they follow from those, as docs/method.md has them.
     """
 
     name: str
     low: float
     high: float
     log: bool = True
+    unit: str = ""
+    formula: str = ""
 
 
 def stretch(s: float, reach: float) -> Range:
@@ -109,7 +113,8 @@ def stretch(s: float, reach: float) -> Range:
         s: the factor asked for.
         reach: the length over the native window L0.
     """
-    return Range("factor", max(1.0, min(s, math.ceil(100 * reach) / 100)), 3 * s)
+    least = max(1.0, min(s, math.ceil(100 * reach) / 100))
+    return Range("factor", least, 3 * s, formula="max(1, min(s, L/L0)) to 3 s")
 
 
 ATTENTION = Range("attention_factor", 0.9, 1.5)  # of cos and sin; YaRN's own is 1.07 at s = 2, 1.42 at s = 64
@@ -145,6 +150,21 @@ def has_fixed_attention_factor(at: Interpolation) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Formula:
+    """What a method computes, as docs/method.md section 2.1 writes it; i is the pair, r rotary channels, s the factor.
+
+    Args:
+        frequency: omega_i(s).
+        slope: d omega_i / d ln s.
+        attention_factor: a(s) on cos and sin.
+    """
+
+    frequency: str
+    slope: str
+    attention_factor: str = "1"
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """One position interpolation: its formula, its names, what it writes and what runtimes make of it.
 
@@ -167,6 +187,7 @@ class Method:
         with_numbers: a spec with such numbers, for so many pairs.
         near: of a method that `takes_lists`, the numbers that come nearest to what each pair's frequency is divided by.
         length_matters: its frequencies follow the length that is read, so that no list holds them.
+        formula: what docs/method.md writes of it. None: its file has it.
     """
 
     label: str
@@ -187,3 +208,4 @@ class Method:
     with_numbers: Callable[[RopeSpec, Mapping[str, float], int], RopeSpec] = _as_fields
     near: Callable[[Sequence[float]], dict[str, float]] = _without_lists
     length_matters: bool = False
+    formula: Formula | None = None

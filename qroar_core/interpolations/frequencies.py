@@ -20,7 +20,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.interpolations.bands import Bands, partition
 from qroar_core.interpolations.base import Interpolation, RopeParameterInputs
 from qroar_core.interpolations.checkpoint_rope import in_force
-from qroar_core.interpolations.registry import methods
+from qroar_core.interpolations.registry import interpolation_methods
 from qroar_core.interpolations.tied_frequencies import tied
 from qroar_core.maths.rope import cos_sin, static_ntk
 from qroar_core.models.finite import require_finite_rope
@@ -63,8 +63,8 @@ def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str
             an attention factor for a method that has none.
     """
     native = dict(config.rope_parameters)
-    if spec.attention_factor is not None and not methods()[spec.method].has_attention_factor:
-        takers = [name for name, method in methods().items() if method.has_attention_factor]
+    if spec.attention_factor is not None and not interpolation_methods()[spec.method].has_attention_factor:
+        takers = [name for name, method in interpolation_methods().items() if method.has_attention_factor]
         raise BadSpec(
             f"{spec.method} has no attention factor to set",
             where="attention_factor",
@@ -110,7 +110,7 @@ def _block(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) -> dict[s
     context = spec.original_context or geometry.original_context
     kept = {name: native[name] for name in KEPT_ROPE_KEYS if name in native}
     asked = RopeParameterInputs(spec, geometry.theta, geometry.rotary_dim, context, native)
-    block = {"rope_theta": geometry.theta} | kept | methods()[spec.method].parameters(asked)
+    block = {"rope_theta": geometry.theta} | kept | interpolation_methods()[spec.method].parameters(asked)
     return block if spec.attention_factor is None else block | {"attention_factor": float(spec.attention_factor)}
 
 

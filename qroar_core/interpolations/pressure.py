@@ -14,7 +14,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.base import ROUNDING, Interpolation
-from qroar_core.interpolations.registry import methods
+from qroar_core.interpolations.registry import interpolation_methods
 from qroar_core.interpolations.tied_frequencies import tied_slope
 from qroar_core.specs import DistanceLaw
 
@@ -24,7 +24,7 @@ def frequency_slope(at: Interpolation) -> Tensor:
 
     Of tied pairs it is their group's: omega_group times the mean of slope_j / omega_j over its pairs.
     """
-    slope = methods()[at.spec.method].slope
+    slope = interpolation_methods()[at.spec.method].slope
     if at.untied is None:
         return slope(at)
     alone = replace(at, spec=replace(at.spec, tie=()), scaled=at.untied, untied=None)
@@ -37,7 +37,7 @@ def attention_factor_slope(at: Interpolation) -> float:
     Holds for each method's own a(s) only: a checkpoint that fixes its attention factor has slope 0, which the caller
     must know.
     """
-    return methods()[at.spec.method].attention_factor_slope(at)
+    return interpolation_methods()[at.spec.method].attention_factor_slope(at)
 
 
 def mean_distance(length: int, law: DistanceLaw, window: int | None = None) -> float:

@@ -23,7 +23,7 @@ from qroar_core.interpolations.pressure import (
     mean_distance,
     phase_displacement,
 )
-from qroar_core.interpolations.registry import methods, stretching
+from qroar_core.interpolations.registry import interpolation_methods, stretching
 from qroar_core.interpolations.result import MethodPressure, Pressures
 from qroar_core.models.layer_groups import LayerGroup, layer_groups
 from qroar_core.models.loaded import LoadedModel
@@ -83,7 +83,7 @@ def pressures(
 def _spec(rope: RopeSpec, own: RopeSpec, method: str, factor: float) -> RopeSpec:
     if method == "default":
         return rope
-    if methods()[method].takes_lists:  # lists hold at the factor that they were searched at
+    if interpolation_methods()[method].takes_lists:  # lists hold at the factor that they were searched at
         searched = own.factor if own.method == method else 1.0
         return rope if rope.method == method else replace(rope, method=method, factor=searched)
     return replace(rope, method=method, factor=factor)
@@ -94,7 +94,7 @@ def _measured(method: str, at: Interpolation, bands: Bands, distance: float, cho
     displacement = phase_displacement(at.native, at.scaled, distance)
     return MethodPressure(
         method=method,
-        factor=methods()[at.spec.method].factor_shown(at),
+        factor=interpolation_methods()[at.spec.method].factor_shown(at),
         chosen=chosen,
         inv_freq=at.scaled.tolist(),
         pressure=pressure.tolist(),

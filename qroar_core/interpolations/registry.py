@@ -10,16 +10,16 @@ from qroar_core.members import members_of
 
 
 @cache
-def methods() -> dict[str, Method]:
+def interpolation_methods() -> dict[str, Method]:
     """Name -> method, the checkpoint's own first."""
     return members_of("qroar_core.interpolations.methods", ROPE_METHODS, "METHOD")
 
 
 def stretching() -> dict[str, Method]:
     """The methods that stretch RoPE: all but the checkpoint's own."""
-    return {name: method for name, method in methods().items() if name != "default"}
+    return {name: method for name, method in interpolation_methods().items() if name != "default"}
 
 
 def label_of(method: str) -> str:
     """As menus, tables and figures call it."""
-    return methods()[method].label
+    return interpolation_methods()[method].label

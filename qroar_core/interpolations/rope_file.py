@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.registry import methods
+from qroar_core.interpolations.registry import interpolation_methods
 from qroar_core.interpolations.spec import RopeSpec
 from qroar_core.interpolations.tie import tie_of_block
 from qroar_core.plain_file import MIB, NotPlain, read_json, reason
@@ -118,7 +118,7 @@ def of_rope_file(path: str | None) -> Iterator[None]:
 
 def _fields_of(method: str) -> tuple[str, ...]:
     """The fields of a spec that decide something under this method."""
-    about = methods()[method]
+    about = interpolation_methods()[method]
     return (
         *("method", "factor", "tie"),
         *(("original_context",) if method != "default" else ()),

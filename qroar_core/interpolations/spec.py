@@ -77,7 +77,7 @@ class RopeSpec(Compact):
             if self.attention_factor > LARGEST:
                 raise BadSpec(f"attention_factor must be at most {LARGEST:g}, got {self.attention_factor:g}")
 
-    def _spelled(self, name: str, value: object) -> str:
+    def _value_text(self, name: str, value: object) -> str:
         return f"qroar.ties({ties_text(self.tie)!r})" if name == "tie" else repr(value)
 
 

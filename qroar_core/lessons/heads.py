@@ -8,7 +8,7 @@ from torch import Tensor
 
 from qroar_core.interpolations.bands import turns_per_window
 from qroar_core.interpolations.frequencies import Rope
-from qroar_core.interpolations.registry import methods, stretching
+from qroar_core.interpolations.registry import interpolation_methods, stretching
 from qroar_core.interpolations.rope_without_model import plain_rope
 from qroar_core.interpolations.tie import Tie
 from qroar_core.maths.rope import static_ntk
@@ -67,6 +67,6 @@ def stretched(head: Head, factor: float) -> int:
 
 def interpolated(head: Head, method: str, factor: float, tie: tuple[Tie, ...] = ()) -> Rope:
     """omega_i(s) and the attention factor as transformers sets them for a context of s L0 tokens, then tied."""
-    listed = longrope_example(head.n_pairs, factor) if methods()[method].takes_lists else None
+    listed = longrope_example(head.n_pairs, factor) if interpolation_methods()[method].takes_lists else None
     spec = RopeSpec(method, factor, long_factor=listed, tie=tie)
     return plain_rope(head.theta, head.head_dim, head.original_context, spec, stretched(head, factor))

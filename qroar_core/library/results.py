@@ -81,7 +81,7 @@ class Diagnosis(diagnosed.Diagnosis, Shown):
 
 
 class Evaluation(measured.Evaluation, Shown):
-    """Perplexity and closeness to the reference on held-out text, by length and condition.
+    """Perplexity and KL to the reference on held-out text, by length and condition.
 
     Attributes:
         rows: one a length and condition: `nll` and its standard error (nats a token), `ppl`, `kl_mean` to the reference

@@ -42,15 +42,17 @@ class MovedRows:
 
 @dataclass(frozen=True, slots=True)
 class ErrorMetric:
-    """One way to count damage to attention.
+    """One measure of the damage to attention.
 
     Args:
         label: as menus and captions call it.
         place: where it stands in menus; smaller comes first.
         error: rows -> damage of every KV head and row, (n_kv_heads, R), zero where nothing moved; differentiable in
             `rows.logits`.
+        formula: as docs/method.md section 4.6 writes it; l logits, p = softmax(l), o = p v, ^ what is moved.
     """
 
     label: str
     place: int
     error: Callable[[MovedRows], Tensor]
+    formula: str

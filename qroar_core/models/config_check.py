@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
-from qroar_core.interpolations.registry import methods
+from qroar_core.interpolations.registry import interpolation_methods
 
 LARGEST = 1 << 31  # of any size
 LARGEST_THETA = 1e12  # a thousand times the largest in use: no token of a text of any length turns its slowest pairs
@@ -207,7 +207,7 @@ def _check_rope(block: Any, name: str, where: str) -> None:
                 where=where,
                 do="add the rope_type that the model was trained with, or remove the key",
             )
-    method = methods().get(kind)
+    method = interpolation_methods().get(kind)
     own = [option.field for option in method.options] if method is not None else []
     for low, high in (("beta_slow", "beta_fast"), ("low_freq_factor", "high_freq_factor")):
         least, most = (block.get(end, USUAL.get(end)) for end in (low, high))

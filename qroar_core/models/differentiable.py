@@ -1,4 +1,4 @@
-"""The whole quantized model as a function of log2 g that has a gradient.
+"""The whole quantized model as a differentiable function of a transform: scales, angles, maps and K's offset.
 
 `models.stream` rounds and keeps; here one window passes whole, scales are applied to q and k after RoPE
 (both channels of a pair share a scale, so that this is the same as scaled weights), and rounding passes the

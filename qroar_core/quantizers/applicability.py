@@ -92,8 +92,8 @@ def _why(what: str, spec: QuantizerSpec) -> str:
     text = f"in {what} {shared[spec.scale]} share one scale"
     if spec.rotation == "hadamard":
         text += " after the Hadamard rotation mixed them, which leaves less to repair"
-    if GRIDS[spec.levels].floating:
-        text += ", though an 8-bit float's relative error hardly depends on its scale: expect little"
+    if GRIDS[spec.levels].floating and spec.bits >= 8:
+        text += ", though a float's relative error hardly depends on its scale: expect little"
     return text
 
 

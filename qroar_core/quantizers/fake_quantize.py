@@ -185,13 +185,12 @@ def _round(
     if x.numel() == 0:
         return x.clone()
     grid = GRIDS[spec.levels].grid(x, dim, spec.bits, store, absmax)
-    offset = grid.zero if grid.offset is None else grid.offset
     if straight_through:
+        offset = grid.zero if grid.offset is None else grid.offset
         centred = x if offset is None else x - offset
         snapped = _StraightThrough.apply(centred, grid.step, grid, GRIDS[spec.levels].floating)
         return snapped if grid.zero is None else snapped + grid.zero
-    codes = x * grid.inverse if offset is None else torch.sub(x, offset).mul_(grid.inverse)
-    codes = _codes(codes, grid).mul_(grid.step)
+    codes = _codes(grid.scaled(x), grid).mul_(grid.step)
     return codes if grid.zero is None else codes.add_(grid.zero)
 
 
@@ -206,7 +205,7 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, grid: Grid, is_float: bool) -> Tensor:
-        scaled = x * grid.inverse
+        scaled = x * grid.inverse if grid.divisor is None else x / grid.divisor
         codes = _codes(scaled.clone(), grid)
         inside = None
         if grid.low is not None and grid.high is not None:

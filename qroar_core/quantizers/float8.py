@@ -1,4 +1,4 @@
-"""Levels that are the numbers of an 8-bit float format of torch."""
+"""Levels that are the numbers of a float format of torch, of 8 or of 16 bits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def level_set(label: str, dtype_name: str, place: int) -> LevelSet:
-    """The set of all finite numbers of `torch.<dtype_name>`."""
+def level_set(label: str, dtype_name: str, place: int, width: int = 8) -> LevelSet:
+    """The set of all finite numbers of `torch.<dtype_name>`, which has `width` bits."""
 
     def dtype() -> torch.dtype:
         import torch
@@ -24,15 +24,6 @@ def level_set(label: str, dtype_name: str, place: int) -> LevelSet:
 
         return float(torch.finfo(dtype()).max)
 
-    def grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None) -> Grid:
-        most, kind = largest(bits), dtype()
-
-        def rounder(y: Tensor) -> Tensor:  # saturates, as runtimes do; a bare cast gives inf or NaN
-            return y.copy_(y.clamp(-most, most).to(kind))
-
-        step = store(absmax_of(x, dim, absmax) / most)
-        return Grid(step, inverse_of(step), rounder, -most, most)
-
     def spacing(scaled: Tensor) -> Tensor:
         """Between the two numbers around each of `scaled`; of the outermost ones beyond them."""
         import torch
@@ -42,4 +33,13 @@ def level_set(label: str, dtype_name: str, place: int) -> LevelSet:
         exponent = torch.frexp(size).exponent - 1  # floor(log2(size)): frexp gives a fraction from 1/2 to 1
         return torch.ldexp(torch.full_like(size, info.eps), exponent)
 
-    return LevelSet(label, place, grid, largest, spacing=spacing)
+    def grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None) -> Grid:
+        most, kind = largest(bits), dtype()
+
+        def rounder(y: Tensor) -> Tensor:  # saturates, as runtimes do; a bare cast gives inf or NaN
+            return y.copy_(y.clamp(-most, most).to(kind))
+
+        step = store(absmax_of(x, dim, absmax) / most)
+        return Grid(step, inverse_of(step), rounder, -most, most, spacing=spacing)
+
+    return LevelSet(label, place, grid, largest, floating=True, width=width)

@@ -3,9 +3,9 @@
 Every quantizer here is  x^ = zero + step * clamp(round((x - zero) * inverse), low, high).
 A chooser looks at the numbers that share one scale and returns that `Grid`. `step` and `zero` are what
 the runtime stores, already rounded to its scale dtype; `inverse` is what it multiplies by before it
-rounds, which for llama.cpp and MLX is the reciprocal of the step *before* storage. Scales are tiny
-beside the numbers they scale, so all care for zeros and storage happens on them, and the hot loop of
-`fake_quantize.py` stays three elementwise operations.
+rounds, which for llama.cpp is the reciprocal of the step *before* storage (MLX divides by that step
+instead). Scales are tiny beside the numbers they scale, so all care for zeros and storage happens on
+them, and the hot loop of `fake_quantize.py` stays three elementwise operations.
 
 torch is imported inside the functions that need it, so that the command line can list the sets without it.
 """
@@ -49,6 +49,16 @@ class Grid:
     high: float | None = None
     zero: Tensor | None = None  # as stored; x of code 0
     offset: Tensor | None = None  # zero before storage, where the runtime subtracts that one
+    divisor: Tensor | None = None  # what the runtime divides by, where it does not multiply by `inverse`; nowhere 0
+    spacing: Rounder | None = None  # between the two levels around each scaled number; None: 1, they are integers
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """x in steps from the zero, before it is rounded; a fresh tensor."""
+        offset = self.zero if self.offset is None else self.offset
+        if offset is None:
+            return x * self.inverse if self.divisor is None else x / self.divisor
+        centred = x - offset
+        return centred.mul_(self.inverse) if self.divisor is None else centred.div_(self.divisor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,10 @@ class LevelSet:
         grid: (numbers, dim of those that share a scale, bits, storage of the scale, a static absmax or None) -> Grid.
         largest_code: absmax / step of a static scale, by bits (vLLM's k_scale is a step).
         from_block: the scale comes from each block, never from a static absmax.
-        spacing: distance between the two levels around each of the scaled numbers; None: 1, the levels are integers.
+        floating: the levels are floats or a table, whose distance depends on the number: `Grid.spacing` says it.
+        width: bits of a code, of a set that has one width alone; None: any from 2 to 8.
+        stored: numbers kept with each set that shares a scale (2: a step and a zero).
+        stored_bits: bits of each of them; None: those of the spec's scale dtype.
     """
 
     label: str
@@ -69,12 +82,10 @@ class LevelSet:
     grid: Callable[[Tensor, int, int, Storage, Tensor | None], Grid]
     largest_code: Callable[[int], float]
     from_block: bool = False
-    spacing: Callable[[Tensor], Tensor] | None = None
-
-    @property
-    def floating(self) -> bool:
-        """8-bit floats: the distance between levels grows with the number."""
-        return self.spacing is not None
+    floating: bool = False
+    width: int | None = None
+    stored: int = 1
+    stored_bits: int | None = None
 
 
 def inverse_of(step: Tensor) -> Tensor:

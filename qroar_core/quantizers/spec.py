@@ -92,10 +92,11 @@ class QuantizerSpec(Compact):
             raise BadSpec(f"static_scale goes with scale tensor, not {self.scale}")
         if self.scale == "tensor" and GRIDS[self.levels].from_block:
             raise BadSpec(f"{self.levels} takes its scale from each block, not from a whole tensor")
-        if not 2 <= self.bits <= 8:
+        width = GRIDS[self.levels].width
+        if width is None and not 2 <= self.bits <= 8:
             raise BadSpec(f"bits must be 2..8, got {self.bits}")
-        if GRIDS[self.levels].floating and self.bits != 8:
-            raise BadSpec(f"{self.levels} is an 8-bit float, got bits={self.bits}")
+        if width not in (None, self.bits):
+            raise BadSpec(f"{self.levels} has {width} bits, got bits={self.bits}")
         if self.scale in ("channel", "block") and not (self.group_size or 0) >= 2:
             raise BadSpec(f"scale {self.scale} needs group_size >= 2, got {self.group_size}")
         if self.scale == "channel" and self.rotation == "hadamard":
@@ -205,6 +206,8 @@ def _cache_words(k: QuantizerSpec | None, v: QuantizerSpec | None) -> Words | No
         return {}
     first = next(iter(there.values()))
     for name, spec in there.items():
+        if spec.levels != "absmax":
+            return None
         alike = QuantizerSpec(spec.bits, first.scale, group_size=first.group_size, rotation=first.rotation)
         if spec != replace(alike, before_rope=name == "k" and first.before_rope):
             return None

@@ -31,12 +31,12 @@ def squared_step(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None
     Returns:
         Shape of x, float32, or float64 where x is.
     """
-    store, spacing = storage_of(x, spec), GRIDS[spec.levels].spacing
+    store = storage_of(x, spec)
 
     def steps(values: Tensor, dim: int, static: Tensor | None) -> Tensor:
         grid = GRIDS[spec.levels].grid(values, dim, spec.bits, store, static)
-        if spacing is not None:
-            return (spacing(values * grid.inverse) * grid.step).square_()
+        if grid.spacing is not None:
+            return (grid.spacing(grid.scaled(values)) * grid.step).square_()
         return torch.zeros_like(values) + grid.step.square()  # a static step may be a number on the CPU
 
     work = x if x.dtype == torch.float64 else x.float()
@@ -62,18 +62,17 @@ def ends_of(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None) -> 
     Args:
         x, absmax: as of `fake_quantize`.
     """
-    store, spacing = storage_of(x, spec), GRIDS[spec.levels].spacing
+    store = storage_of(x, spec)
 
     def flags(values: Tensor, dim: int, static: Tensor | None) -> Tensor:
         grid = GRIDS[spec.levels].grid(values, dim, spec.bits, store, static)
-        offset = grid.zero if grid.offset is None else grid.offset
-        scaled = (values if offset is None else values - offset) * grid.inverse
+        scaled = grid.scaled(values)
         codes = grid.rounder(scaled.clone())
         beyond = torch.zeros_like(values, dtype=torch.bool)
         if grid.low is not None and grid.high is not None:
-            if spacing is not None:
-                margin = spacing(torch.full_like(scaled, grid.high)) / 2
-                beyond = scaled.abs() > grid.high + margin
+            if grid.spacing is not None:
+                above, below = (grid.spacing(torch.full_like(scaled, end)) / 2 for end in (grid.high, grid.low))
+                beyond = (scaled > grid.high + above) | (scaled < grid.low - below)
             else:
                 beyond = (codes < grid.low) | (codes > grid.high)
             codes = codes.clamp_(grid.low, grid.high)

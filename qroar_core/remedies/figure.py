@@ -86,7 +86,7 @@ def gains(comparison: Comparison) -> Picture | None:
         table(comparison),
         f"NLL of the quantizer without remedy minus that with it, at {comparison.length} tokens, paired over windows; "
         f"bars are {percent} % intervals; one that touches 0 is no significant difference. The dashed line is the "
-        "whole cost of quantization. Each interval stands alone: of twenty, one misses by chance.",
+        "whole cost of quantization. Intervals are not corrected for their number: of twenty, one misses by chance.",
     )
 
 
@@ -128,7 +128,7 @@ def on_top(comparison: Comparison) -> Picture | None:
         "Do band scales still help on top of each?",
         figure,
         numbers,
-        "The remedy without band scales minus the remedy with band scales (and angles, where it says so) that were "
-        "searched under it, each search on the same text with the same budget. Green, right of 0: a "
+        "The remedy without band scales minus the remedy with band scales (and angles, where the row names them) that "
+        "were searched under it, each search on the same text with the same budget. Green, right of 0: a "
         "significant gain; red, left of it: a significant loss; grey: neither.",
     )

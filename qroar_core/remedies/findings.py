@@ -1,4 +1,4 @@
-"""What the window means of a comparison say: who gains, what band scales add, where they are the free choice."""
+"""Findings of a comparison from its window means: which remedy gains, what band scales add, which choice is free."""
 
 from __future__ import annotations
 

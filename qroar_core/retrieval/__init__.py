@@ -1,1 +1,1 @@
-"""Parts of the retrieval stage: the prompts, and what a generated answer counts as."""
+"""The retrieval stage: passkey and needle prompts, answers, their result, findings and figures."""

@@ -87,9 +87,9 @@ def differences(result: Retrieval, task: Task, score: Score) -> Picture | None:
     figure = _maps(result, panels, UNITS[score], middle=0.0)
     test = (
         f"A star marks a paired {result.confidence:.0%} interval over trials that excludes 0; a cell has few trials, "
-        "so the sentence above counts all of them together."
+        "so the sentence above pools all of them."
         if score == "log_prob"
-        else "Few trials a cell: the sentence above and the table's line without a length count all of them together; "
+        else "Few trials a cell: the sentence above and the table's line without a length pool all of them; "
         "p is McNemar's exact one, of generated answers gained and lost."
     )
     return Picture(
@@ -232,7 +232,7 @@ def _how(result: Retrieval, score: Score) -> str:
     return {
         "hits": f"Each cell: trials whose greedy answer is the hidden number, over trials; an answer may take {budget}."
         " One that breaks off inside the number is called cut off; one in which no number begins is without a number. "
-        "Neither counts as a hit. Hover for Wilson intervals.",
+        "Neither is a hit. Hover for Wilson intervals.",
         "log_prob": "Each cell: mean log-probability of the hidden number, teacher-forced, nearer to 0 is better; "
         "below it the generated hits over trials. Hover for intervals, and for how far it lies above other numbers.",
         "chosen": f"Each cell: trials in which the hidden number is likelier than {result.choices - 1} others (for "

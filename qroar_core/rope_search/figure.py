@@ -17,14 +17,14 @@ from qroar_core.specs.labels import capital, rope_words
 
 CONDITIONS = {False: "in full precision", True: "under the quantizer"}
 NAMES: dict[Choice, str] = {
-    "setting": "the setting's own",
+    "setting": "the setup's own",
     "full precision": "chosen in full precision",
     "quantizer": "chosen under the quantizer",
 }
 HOW = {
-    "setting": "the setting's own",
+    "setting": "the setup's own",
     "published": "at its published numbers",
-    "nearest": "nearest to the setting's frequencies",
+    "nearest": "nearest to the setup's frequencies",
     "proposed": "proposed",
     "exchanged": "best of the other study",
 }
@@ -71,7 +71,7 @@ def _tried(result: RopeSearch, study: RopeStudy) -> Picture:
     low, high = float(finite["nll"].min()), _top(finite["nll"])
     figure.update_yaxes(range=[low - 0.05 * (high - low), high])
     hidden = int((table["nll"] > high).sum())
-    beyond = f" {hidden} with more than {high:.2f} nats stand in the table alone." if hidden else ""
+    beyond = f" {hidden} with more than {high:.2f} nats are in the table only." if hidden else ""
     best = study.best
     return Picture(
         f"{capital(CONDITIONS[study.quantized])} {rope_words(best.spec)} has the least NLL of "
@@ -116,16 +116,16 @@ def gains(result: RopeSearch) -> Picture:
             },
             hovertemplate="%{x}, measured " + CONDITIONS[quantized] + ": %{y:.4f} nats<extra></extra>",
         )
-    framed(figure, "", "gain over the setting's own interpolation, nats per token")
+    framed(figure, "", "gain over the setup's own interpolation, nats per token")
     worth, same = result.worth, result.interpolation("quantizer").spec == result.interpolation("setting").spec
     found = f"is worth {worth.mean:+.4f} nats there" if worth.excludes_zero else f"makes {NONE} there"
     return Picture(
         f"Choosing the interpolation under the quantizer {found}",
         figure,
         table,
-        "A bar above 0 means a lower NLL than under the setting's own interpolation in the same condition; whiskers "
+        "A bar above 0 means a lower NLL than under the setup's own interpolation in the same condition; whiskers "
         f"are {result.confidence:.0%} intervals, paired over windows. What choosing under the quantizer is "
-        f"worth is the difference of the two bars there, whose own interval stands in the verdict."
+        f"worth is the difference of the two bars there, whose own interval the verdict gives."
         f"{'' if same else f' {DECIDED}'}",
         f"On {result.measured_on}.",
     )
@@ -149,17 +149,17 @@ def frequencies(result: RopeSearch) -> Picture:
             name=f"{NAMES[choice]}: {rope_words(found.spec)}",
             line={"color": LINES[choice], "dash": "dot" if choice == "setting" else "solid"},
             marker={"size": 6, "symbol": "diamond" if choice == "full precision" else "circle"},
-            hovertemplate="pair %{x}: %{y:.4f} of the setting's frequency<extra></extra>",
+            hovertemplate="pair %{x}: %{y:.4f} of the setup's frequency<extra></extra>",
         )
-    framed(figure, "RoPE pair, fast to slow", "frequency over the setting's own")
+    framed(figure, "RoPE pair, fast to slow", "frequency over the setup's own")
     full, under = result.interpolation("full precision"), result.interpolation("quantizer")
     same = full.inv_freq == under.inv_freq
     return Picture(
         "Both choices turn every pair alike" if same else "The two choices turn the RoPE pairs at different speeds",
         figure,
         table,
-        "1 is the frequency under the setting's own interpolation; above 1 a pair turns faster, at 0 it stands still. "
-        f"The attention factor on cos and sin is {setting.attention_factor:.3f} of the setting, "
+        "1 is the frequency under the setup's own interpolation; above 1 a pair turns faster, at 0 it stands still. "
+        f"The attention factor on cos and sin is {setting.attention_factor:.3f} of the setup, "
         f"{full.attention_factor:.3f} and {under.attention_factor:.3f} of the choices.",
         "Computed from frequencies alone: no text was read.",
     )

@@ -13,7 +13,7 @@ from qroar_core.statistics.intervals import Interval, clustered_interval, mean_i
 Means = Mapping[tuple[Choice, bool], Sequence[float]]  # choice and condition -> mean NLL of each window, nats
 NONE = "no significant difference"
 DECIDED = (
-    "Held-out text decided whether the interpolation found takes the place of the setting's own, so its gain is not "
+    "Held-out text decided whether the interpolation found takes the place of the setup's own, so its gain is not "
     "verified on text that had no part in that decision."
 )
 
@@ -90,17 +90,17 @@ def sentences(
         made_in = {"quantizer": "in both conditions"}
     for choice, made in made_in.items():
         if chosen[choice] == chosen["setting"]:
-            out.append(f"The choice made {made} is the setting's own interpolation.")
+            out.append(f"The choice made {made} is the setup's own interpolation.")
             continue
         under, full = by[choice, True], by[choice, False]
         out.append(
-            f"Over the setting's own interpolation the choice made {made} gains {_words(under.gain)} under the "
+            f"Over the setup's own interpolation the choice made {made} gains {_words(under.gain)} under the "
             f"quantizer and {_words(full.gain)} in full precision at {length:,} tokens; at {short:,} tokens NLL "
             f"changes by {_words(under.short_cost)} and {_words(full.short_cost)}."
         )
     if not keeps(rows) and chosen["quantizer"] != chosen["setting"]:
         out.append(
-            "Held-out text shows no significant gain of the choice under the quantizer: the setting's own is kept."
+            "Held-out text shows no significant gain of the choice under the quantizer: the setup's own is kept."
         )
     if chosen["quantizer"] != chosen["setting"]:
         out.append(DECIDED)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.base import Range
 from qroar_core.interpolations.frequencies import native_inv_freq, require_loadable, rope_of, rope_parameters
-from qroar_core.interpolations.registry import methods, stretching
+from qroar_core.interpolations.registry import interpolation_methods, stretching
 from qroar_core.interpolations.spec import RopeSpec
 from qroar_core.interpolations.tie import Tie
 from qroar_core.models.loaded import LoadedModel
@@ -68,11 +68,11 @@ class RopeSpace:
 
     def most_still(self, method: str) -> int:
         """How many of the slowest pairs may stand still."""
-        return 0 if methods()[method].length_matters else self.loaded.geometry.n_pairs // STILL_SHARE
+        return 0 if interpolation_methods()[method].length_matters else self.loaded.geometry.n_pairs // STILL_SHARE
 
     def spec(self, candidate: Candidate) -> RopeSpec:
         """A candidate as an interpolation; numbers to as many digits as files keep."""
-        about, pairs = methods()[candidate.method], self.loaded.geometry.n_pairs
+        about, pairs = interpolation_methods()[candidate.method], self.loaded.geometry.n_pairs
         numbers = {name: float(f"{value:.{DIGITS}g}") for name, value in candidate.numbers.items()}
         still = (Tie(pairs - candidate.still, pairs - 1, 0.0),) if candidate.still else ()
         return replace(about.with_numbers(self._plain(candidate.method), numbers, pairs), tie=still)
@@ -84,12 +84,12 @@ class RopeSpace:
         """
         for name, ranges in self.ranges.items():
             spec = self._plain(name)
-            if methods()[name].takes_lists and not self._has_lists(name):
+            if interpolation_methods()[name].takes_lists and not self._has_lists(name):
                 candidate = Candidate(name, self._inside(name, self._nearest(name)))
                 yield "nearest", self.spec(candidate), candidate
                 continue
             numbers = {r.name: getattr(spec, r.name) for r in ranges if hasattr(spec, r.name)}
-            if methods()[name].takes_lists:
+            if interpolation_methods()[name].takes_lists:
                 numbers = self._nearest(name, spec)
             if "attention_factor" in (r.name for r in ranges):
                 numbers["attention_factor"] = rope_of(self.loaded, spec, self.length).attention_factor
@@ -97,7 +97,7 @@ class RopeSpace:
 
     def _plain(self, method: str) -> RopeSpec:
         """The method at the factor asked for and its published numbers."""
-        counted = methods()[method].reads_window
+        counted = interpolation_methods()[method].reads_window
         return RopeSpec(method, self.baseline.factor, self.baseline.original_context if counted else None)
 
     def _has_lists(self, method: str) -> bool:
@@ -112,7 +112,7 @@ class RopeSpace:
         """The numbers of a method with lists that come nearest to `spec`, or to the baseline; ties left out."""
         rope = rope_of(self.loaded, replace(spec or self.baseline, tie=()), self.length)
         divisors = (native_inv_freq(self.loaded) / rope.inv_freq.double()).tolist()
-        return methods()[method].near(divisors) | {"attention_factor": rope.attention_factor}
+        return interpolation_methods()[method].near(divisors) | {"attention_factor": rope.attention_factor}
 
     def _inside(self, method: str, numbers: Mapping[str, float]) -> dict[str, float]:
         return {r.name: min(max(numbers[r.name], r.low), r.high) for r in self.ranges[method]}

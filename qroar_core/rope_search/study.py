@@ -1,4 +1,4 @@
-"""Who proposes interpolations: Optuna's TPE over the space, told what is known first.
+"""Proposals of interpolations: Optuna's TPE over the space, which is given the known ones first.
 
 Proposals are a function of the seed and of what was told, in its order. One seed gives the studies of both conditions
 the same first draws, so that they differ by what they were told alone.

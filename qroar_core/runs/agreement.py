@@ -35,7 +35,7 @@ from qroar_core.scale_search.contradictions import contradictions_of as of_searc
 from qroar_core.scale_search.objective import FIRST
 from qroar_core.scale_search.optuna_candidates import swept
 from qroar_core.scale_search.result import SearchReport
-from qroar_core.scale_search.search_methods import methods
+from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.written import written
@@ -156,7 +156,7 @@ def _text(read: re.Pattern[str], text: str, spec: SearchSpec | EvaluationSpec) -
 
 def _candidates(report: SearchReport, spec: SearchSpec) -> Iterator[str]:
     """As many candidates as the method's own number says, or fewer where the search was cancelled."""
-    points, method = swept(spec, spec.bands.count), methods()[spec.method]
+    points, method = swept(spec, spec.bands.count), search_methods()[spec.method]
     label, most = {
         FIRST: (method.label, method.count(spec, spec.bands.count)),
         "full": ("trial", spec.trials) if method.independent else ("sweep", min(spec.trials, points)),

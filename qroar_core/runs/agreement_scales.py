@@ -77,7 +77,7 @@ def name_against(quant: QuantSpec) -> Iterator[str]:
     """The name that every page shows does not say another number format than the quantizer has."""
     bits, said = _bits_of(quant), {int(number) for number in BITS.findall(quant.name)}
     of_preset = _bits_of(preset_quant(quant.name)) if quant.name in preset_names() else bits
-    unquantized = UNQUANTIZED.fullmatch(quant.name) and bits
+    unquantized = UNQUANTIZED.fullmatch(quant.name) and bits - {16}  # a cache of 16-bit floats is what it says
     if unquantized or (bits and not bits & of_preset) or (said and not said & bits):
         yield f"quant.name: {quant.name[:60]!r}, its quantizer has {_listed(bits)}"
 

@@ -190,7 +190,7 @@ def _continued(found: Continuations) -> str:
         for row in found.rows
     ]
     if found.actual:
-        cards.append(f"<div><strong>The text itself goes on</strong><p>{_text(found.actual)}</p></div>")
+        cards.append(f"<div><strong>The text's own continuation</strong><p>{_text(found.actual)}</p></div>")
     return (
         f"<p>Prompt: {found.prompt_tokens} tokens, {_text(found.origin)}. It ends with:</p>"
         f"<pre>…{_text(found.prompt_end)}</pre>"

@@ -115,7 +115,7 @@ def file_of(key: Hashable) -> str | None:
         return None
     stage, specs = key[0], key[5:]
     if stage in SEVERAL:
-        asked = json.dumps([_spelled(spec) for spec in specs if isinstance(spec, MORE[stage])])
+        asked = json.dumps([_plain_list(spec) for spec in specs if isinstance(spec, MORE[stage])])
         return f"{stage}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}.json"
     tuned = any(isinstance(spec, SearchSpec) for spec in specs)
     files = {
@@ -172,13 +172,13 @@ def _deciding(value: Any) -> Any:
     return {name: _deciding(inner) for name, inner in value.items() if name not in ("name", "fewer")}
 
 
-def _spelled(asked: Any) -> Any:
+def _plain_list(asked: Any) -> Any:
     """A spec as its `plain` text, a tuple of them as a list.
 
     A remedy has its older name there, so that a file which that question named is found.
     """
     if isinstance(asked, tuple):
-        return [_spelled(one) for one in asked]
+        return [_plain_list(one) for one in asked]
     said = plain(asked)
     for now, before in {now: before for before, now in REMEDIES_FORMERLY.items()}.items():
         said = said.replace(f'"{now}"', f'"{before}"') if isinstance(asked, ComparisonSpec) else said

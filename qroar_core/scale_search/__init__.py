@@ -1,1 +1,1 @@
-"""The parts of the search stage: the cached objective, three ways to descend it, the full objective, the guard."""
+"""The search for scales and other transforms: methods, objectives, choice of ties, guard and decision."""

@@ -71,7 +71,7 @@ class CachedObjective:
         return float(self.per_head(point).mean())
 
     def gradient(self, point: Tensor, window: int, pick: Tensor) -> tuple[Tensor, float]:
-        """d log E / d log2 g of every head on some rows of one window, pooled to the granularity.
+        """d log E / d point of every head on some rows of one window, pooled to the granularity.
 
         The second value is the scalar objective on just these rows.
         """

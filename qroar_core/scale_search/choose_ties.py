@@ -85,7 +85,7 @@ def _require_use(problem: SearchProblem) -> None:
     require("maps", problem.loaded.geometry, replace(problem.rope, tie=(Tie(0, 1),)), problem.quant)
     if problem.weights_only or problem.verdict.acts != "yes":
         raise BadSpec(
-            "ties are chosen by what they win under a quantizer of K, and no query reads K rounded here",
+            "ties are chosen by the error of a rounded K, and no query reads K rounded here",
             where="--tie auto",
             do="quantize the K cache, for example by --k int4, or name the groups",
         )

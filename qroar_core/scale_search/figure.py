@@ -65,7 +65,7 @@ def _title(first: float | None, best: float | None) -> str:
     if not first or best is None:
         return "What has the search found so far?"
     if best >= first:
-        return "No candidate beats no scales so far"
+        return "No candidate is better than no scales so far"
     return f"The best scales lower the objective by {1 - best / first:.1%}"
 
 

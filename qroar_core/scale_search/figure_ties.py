@@ -25,11 +25,11 @@ def groups(choice: TieChoice) -> Picture | None:
             "largest_of_k": [one.absmax_share for one in choice.groups],
             "cost": [one.cost for one in choice.groups],
             "left_without": [one.left_without for one in choice.groups],
-            "won": [one.left_without - together for one in choice.groups],
+            "recovered": [one.left_without - together for one in choice.groups],
         }
     )
     figure = go.Figure()
-    for column, name, colour in (("won", "recovers, its cost included", GREEN), ("cost", "costs", ORANGE)):
+    for column, name, colour in (("recovered", "recovers, its cost included", GREEN), ("cost", "costs", ORANGE)):
         figure.add_bar(
             x=names,
             y=table[column],
@@ -44,7 +44,7 @@ def groups(choice: TieChoice) -> Picture | None:
         figure,
         table,
         "Errors are squared changes of the attention output, as shares of what rounding makes without a tie: what a "
-        "group costs is the tie alone in full precision, what it wins is how much more would be left without it.",
+        "group costs is the tie alone in full precision, what it recovers is how much more would be left without it.",
         f"On {choice.text}.",
     )
 

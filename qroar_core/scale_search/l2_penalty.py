@@ -1,4 +1,4 @@
-"""Scales pulled towards 1: a quadratic price on log2 g, higher in bands under more interpolation pressure.
+"""Regularisation towards 1: a quadratic penalty on log2 g, higher in bands under more interpolation pressure.
 
 A search on little text follows its noise; a band that pressure gives a narrow window should need better reasons to
 leave 1. With kappa_b the half-width that the pressure alone gives band b (transforms/bounds), a head pays
@@ -19,5 +19,5 @@ def pull(l2_penalty: float, half_width: Tensor) -> Tensor:
 
 
 def price(point: Tensor, pull: Tensor) -> Tensor:
-    """sum_b pull_b (log2 g_b)^2; (..., bands) -> (...). What lies behind the bands, angles, is free."""
+    """sum_b pull_b (log2 g_b)^2; (..., bands) -> (...). What comes after the bands, as angles, costs nothing."""
     return (pull * point[..., : pull.shape[-1]].square()).sum(-1)

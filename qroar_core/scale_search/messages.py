@@ -7,7 +7,7 @@ from torch import Tensor
 from qroar_core.scale_search.objective import Refinement
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.result import SearchReport
-from qroar_core.scale_search.search_methods import methods
+from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.specs import SearchSpec
 from qroar_core.statistics.intervals import NO_GAIN
 
@@ -35,4 +35,4 @@ def untouched(problem: SearchProblem, bounds: Tensor) -> SearchReport:
 
 def total(spec: SearchSpec, bands: int, part: Refinement | None) -> int:
     """Candidates of the part that is under way; `part` is the one through the whole model, once it has begun."""
-    return methods()[spec.method].count(spec, bands) if part is None else part.count()
+    return search_methods()[spec.method].count(spec, bands) if part is None else part.count()

@@ -56,13 +56,14 @@ class Objective:
         label: as menus call it.
         place: where it stands in menus; smaller comes first.
         require_seen: raises BadSpec where the objective cannot see what the quantizer does to scaled weights.
-        refine: makes the second part from the problem, the bounds of log2 g (layers, bands, 2), what reports a
+        refine: makes the second part from the problem, the limits of a point (layers, numbers, 2), what reports a
             candidate, the state of a part to be continued, and where candidates are evaluated. None: there is none.
         words: what stands behind the method's name in a report.
         reads: the fields of `SearchSpec` that only this objective, and others that name them, read.
         gradient: it has one, so that the angles of pairs can be searched under it.
         independent: its candidates do not follow from the best so far where the method's do not.
         reads_development: its candidates are measured on development text, which then cannot decide.
+        what: what it measures, in one line for docs/method.md.
     """
 
     label: str
@@ -74,3 +75,4 @@ class Objective:
     gradient: bool = True
     independent: bool = True
     reads_development: bool = False
+    what: str = ""

@@ -151,7 +151,7 @@ class SearchProblem:
         return TransformParts.of(point, self.loaded.geometry.n_pairs, self.groups, self.offset)
 
     def limits(self, bounds: Tensor) -> Tensor:
-        """Bounds of log2 g, (layers, bands, 2), and none for the angles and maps behind it where they are searched."""
+        """Bounds of a point: those of log2 g, (layers, bands, 2), and none for angles, maps and offset after it."""
         if not self.behind:
             return bounds
         free = torch.tensor([-math.inf, math.inf], dtype=bounds.dtype)
@@ -209,7 +209,7 @@ class SearchProblem:
 
     @property
     def behind(self) -> int:
-        """How many numbers of a point stand behind log2 g."""
+        """How many numbers of a point come after log2 g: angles, maps and offset."""
         return self.loaded.geometry.n_pairs * self.spec.angles + numbers_in(self.groups) + self.offset
 
     def pressure(self) -> Tensor:

@@ -50,7 +50,7 @@ class ValueMapReport(Result):
 
 
 class SearchReport(Result):
-    """How the winner was found. `bounds` are log2 g, [layer or 0][band][low, high]."""
+    """How the scales were found. `bounds` are log2 g, [layer or 0][band][low, high]."""
 
     verdict: Verdict
     method: str

@@ -1,4 +1,4 @@
-"""The course of one search: begin, read, descend, guard, decide; and what a cancelled one has by then."""
+"""One search, step by step: bounds, text, candidates, guard, decision; and the outcome of a cancelled one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qroar_core.scale_search.objective import FIRST, Refinement
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.result import HistoryPoint, SearchReport
-from qroar_core.scale_search.search_methods import methods
+from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.scale_search.search_objectives import objectives, require_gradient
 from qroar_core.scale_search.starts import starts
 from qroar_core.scale_search.state import AdamState, SearchState
@@ -57,7 +57,7 @@ class SearchRunner:
         self.spent = resume.report.seconds if resume else 0.0
         self.scorer = WindowScorer(problem.loaded, problem.rope, problem.quant, on_step)
         self.descent: SearchState | None = None
-        self.whole: Refinement | None = None
+        self.refinement: Refinement | None = None
         self.starts: dict[str, Tensor] = {}
         self.values: FoundValueMaps | None = None
         self.began = self.idle = 0.0
@@ -84,9 +84,9 @@ class SearchRunner:
         except Cancelled as stop:
             raise Cancelled(stop.where, partial=self.partial()) from stop
         idle = (self.idle + self.bare()) / 2
-        report = self.told(before, after, guard, "identity" if kept.is_identity else "found", reason, idle)
+        report = self.report(before, after, guard, "identity" if kept.is_identity else "found", reason, idle)
         report = report.model_copy(update={"decision": decision})
-        return self.made(found, kept, report)
+        return self.with_baselines(found, kept, report)
 
     def bare(self) -> float:
         """Seconds of one window's bare forward pass: what the search's cost is counted in."""
@@ -119,33 +119,33 @@ class SearchRunner:
         return scales if self.values is None else replace(scales, value_maps=self.values.maps)
 
     def descend(self, taken: Capture) -> tuple[Callable[[Tensor], float], Tensor]:
-        """The objective that decides, and log2 g found under it."""
+        """The objective that decides, and the point found under it, as `SearchProblem.parts` reads it."""
         problem, resume = self.problem, self.resume
         base = self.starts["identity"]
         before = resume.found.point.float() if resume else None
-        in_whole = resume is not None and resume.report.objective != FIRST
+        in_refinement = resume is not None and resume.report.objective != FIRST
         value: Callable[[Tensor], float] = lambda x: 1.0  # noqa: E731 (replaced wherever there is an objective)
         if not problem.weights_only and problem.of_scales.acts != "no":
             objective = problem.objective(taken)
             objective.pull = problem.pull
             value = objective.value
-            if not in_whole:
+            if not in_refinement:
                 state = replace(resume.state) if resume and resume.state else None
                 past = tuple(self.history)
                 self.descent = SearchState(
                     objective, self.limits, self.spec, self.note, past, before, state, self.tries(FIRST)
                 )
                 begin = {name: x for name, x in self.starts.items() if name != "mad"}  # a baseline, never a good start
-                methods()[self.spec.method].descend(self.descent, begin)
+                search_methods()[self.spec.method].descend(self.descent, begin)
                 base = self.descent.best
         refine = objectives()[self.spec.objective].refine
         if refine is not None:
-            state = replace(resume.state) if in_whole and resume and resume.state else None
-            self.whole = refine(problem, self.limits, self.note, state, self.tries(self.spec.objective))
-            past = tuple(self.history) if in_whole else ()
+            state = replace(resume.state) if in_refinement and resume and resume.state else None
+            self.refinement = refine(problem, self.limits, self.note, state, self.tries(self.spec.objective))
+            past = tuple(self.history) if in_refinement else ()
             self.history = list(past)
-            base = before if in_whole and before is not None else base
-            return self.whole.value, self.whole.run(base, past)
+            base = before if in_refinement and before is not None else base
+            return self.refinement.value, self.refinement.run(base, past)
         return value, base
 
     def note(self, step: int, label: str, value: float, best: float | None = None) -> None:
@@ -154,7 +154,7 @@ class SearchRunner:
             best = self.history[-1].best if self.history else value
         candidate = HistoryPoint(step=step, label=label, objective=value, best=best)
         self.history.append(candidate)
-        total = messages.total(self.spec, len(self.problem.bands), self.whole)
+        total = messages.total(self.spec, len(self.problem.bands), self.refinement)
         self.on_step(Step("search", min(step, total), total, label, candidate))
 
     def guard(self, found: Scales) -> tuple[Scales, str]:
@@ -182,9 +182,9 @@ class SearchRunner:
     def partial(self) -> SearchOutcome | None:
         """What a cancelled search has by now: the best exact candidate, unguarded and undecided."""
         objective, state = FIRST, self.descent.state if self.descent is not None else None
-        if self.whole is not None and self.whole.started:
-            objective, state = self.spec.objective, self.whole.settled()
-            best, value = self.whole.best, self.whole.value
+        if self.refinement is not None and self.refinement.started:
+            objective, state = self.spec.objective, self.refinement.settled()
+            best, value = self.refinement.best, self.refinement.value
             before, after = value(torch.zeros_like(best)), value(best)
         elif self.descent is not None and self.descent.started:
             self.descent.settle()
@@ -192,12 +192,12 @@ class SearchRunner:
         else:
             return self.resume
         self.spent += time.perf_counter() - self.began if self.began else 0.0
-        report = self.told(before, after, "not asked: cancelled before its end", "identity", CANCELLED, self.idle)
+        report = self.report(before, after, "not asked: cancelled before its end", "identity", CANCELLED, self.idle)
         report = report.model_copy(update={"objective": objective})
-        return self.made(self.scales_at(best), self.problem.none, report, state)
+        return self.with_baselines(self.scales_at(best), self.problem.none, report, state)
 
-    def told(self, before: float, after: float, guard: str, chosen: str, reason: str, idle: float) -> SearchReport:
-        """The report; `idle` is one window's bare forward pass, seconds."""
+    def report(self, before: float, after: float, guard: str, chosen: str, reason: str, idle: float) -> SearchReport:
+        """The report of the search; `idle` is one window's bare forward pass, seconds."""
         spec, once = self.spec, idle * len(self.windows)
         text = f"{self.read.counted_as('calibration')} of {self.problem.length} tokens, digest {self.read.digest}, "
         text += f"seed {spec.seed}{self.read.noted}{replacing(self.problem.loaded, self.problem.rope)}"
@@ -222,6 +222,9 @@ class SearchRunner:
             value_maps=None if self.values is None else self.values.report,
         )
 
-    def made(self, found: Scales, kept: Scales, report: SearchReport, state: AdamState | None = None) -> SearchOutcome:
+    def with_baselines(
+        self, found: Scales, kept: Scales, report: SearchReport, state: AdamState | None = None
+    ) -> SearchOutcome:
+        """The outcome, with SmoothAttention's and MAD clipping's scales beside what was found."""
         smooth, mad = (self.problem.scales(self.starts[name]) for name in ("smooth_attention", "mad"))
         return SearchOutcome(found, kept, smooth, mad, report, state)

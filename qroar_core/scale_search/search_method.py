@@ -22,20 +22,22 @@ class SearchMethod:
 
     Args:
         place: where it stands in menus; smaller comes first.
-        descend: offers candidates to the state, and reports them. The second argument holds the starts, log2 g
-            (layers, kv, bands) by name, "identity" among them.
+        descend: offers candidates to the state, and reports them. The second argument holds the starts, points
+            (`maths/transform_point.py`) by name, "identity" among them.
         count: how many candidates it reports, by the spec and the number of bands.
         label: how the names of those candidates begin in the history; empty: nothing counts them again.
         reads: the fields of `SearchSpec` that only this method, and others that name them, read.
         gradient: it follows one, and so can also search what only a gradient finds, as the angles of pairs.
         independent: its candidates do not follow from the best so far, so that processes can share them; an
             objective that looks at the whole model then takes Optuna's candidates too, else it sweeps over the bands.
+        what: what it does, in one line for docs/method.md.
     """
 
     place: int
     descend: Callable[[SearchState, dict[str, Tensor]], None]
     count: Callable[[SearchSpec, int], int]
     reads: tuple[str, ...]
+    what: str
     label: str = ""
     gradient: bool = False
     independent: bool = False

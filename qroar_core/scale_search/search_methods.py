@@ -10,6 +10,6 @@ from qroar_core.specs import SEARCH_METHODS
 
 
 @cache
-def methods() -> dict[str, SearchMethod]:
+def search_methods() -> dict[str, SearchMethod]:
     """Name, as in `SearchSpec.method` -> method, in the order of menus."""
     return members_of("qroar_core.scale_search.methods", SEARCH_METHODS, "METHOD")

@@ -7,7 +7,7 @@ from functools import cache
 from qroar_core.errors import BadSpec
 from qroar_core.members import members_of
 from qroar_core.scale_search.objective import Objective
-from qroar_core.scale_search.search_methods import methods
+from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.specs import OBJECTIVES, SearchSpec
 from qroar_core.transforms.registry import flag, kinds, switches
 
@@ -20,19 +20,19 @@ def objectives() -> dict[str, Objective]:
 
 def reads(spec: SearchSpec, field: str) -> bool:
     """True where a field that not every search reads is read under this method and objective."""
-    return field in methods()[spec.method].reads or field in objectives()[spec.objective].reads
+    return field in search_methods()[spec.method].reads or field in objectives()[spec.objective].reads
 
 
 def has_gradient(method: str, objective: str) -> bool:
     """True where what only a gradient finds can be searched too, as the angles of pairs."""
-    return methods()[method].gradient and objectives()[objective].gradient
+    return search_methods()[method].gradient and objectives()[objective].gradient
 
 
 def require_gradient(spec: SearchSpec) -> None:
     """Raises BadSpec where a kind that only a gradient finds is asked for under a method or objective without one."""
     for name in spec.kinds:
         if switches()[name].by_gradient and not has_gradient(spec.method, spec.objective):
-            able = " or ".join(name for name, method in methods().items() if method.gradient)
+            able = " or ".join(name for name, method in search_methods().items() if method.gradient)
             unable = " and ".join(name for name, objective in objectives().items() if not objective.gradient)
             raise BadSpec(
                 f"gradients alone search {kinds()[name].label}",
@@ -44,7 +44,7 @@ def require_gradient(spec: SearchSpec) -> None:
 def require_shareable(spec: SearchSpec) -> None:
     """Raises BadSpec where each candidate follows from the one before, so that processes have nothing to share."""
     for kind, asked, known, do in (
-        ("method", spec.method, methods(), "add --method"),
+        ("method", spec.method, search_methods(), "add --method"),
         ("objective", spec.objective, objectives(), "choose --objective"),
     ):
         if not known[asked].independent:

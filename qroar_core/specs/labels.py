@@ -1,10 +1,10 @@
-"""Specs in a few words, for strips, menus, tables and figures."""
+"""Specs in a few words, for the status bar, menus, tables and figures."""
 
 from __future__ import annotations
 
 import re
 
-from qroar_core.interpolations.registry import label_of, methods
+from qroar_core.interpolations.registry import interpolation_methods, label_of
 from qroar_core.interpolations.spec import RopeSpec
 from qroar_core.interpolations.tie import ties_words
 from qroar_core.quantizers.grids import GRIDS
@@ -48,7 +48,7 @@ def rope_words(rope: RopeSpec) -> str:
     """`YaRN ×4`; `YaRN ×2 (beta_fast 24, attention factor 1.2), tied 20–21, 22–25, still 26–31`."""
     method = "own RoPE" if rope.method == "default" else f"{label_of(rope.method)} ×{rope.factor:g}"
     usual = RopeSpec()
-    asked = [option.field for option in methods()[rope.method].options]
+    asked = [option.field for option in interpolation_methods()[rope.method].options]
     said = [f"{name} {getattr(rope, name):.3g}" for name in asked if getattr(rope, name) != getattr(usual, name)]
     said += [f"attention factor {rope.attention_factor:.3g}"] if rope.attention_factor is not None else []
     if rope.long_factor:
@@ -58,8 +58,11 @@ def rope_words(rope: RopeSpec) -> str:
 
 def quantizer_words(spec: QuantizerSpec) -> str:
     """`int4 per token, Hadamard`."""
-    levels = GRIDS[spec.levels].label if GRIDS[spec.levels].floating else f"int{spec.bits}"
+    known = GRIDS[spec.levels]
+    levels = known.label if known.width else f"{known.label} {spec.bits} bits" if known.floating else f"int{spec.bits}"
     group = f" of {spec.group_size}" if spec.group_size else ""
+    if spec.bits > 8:  # a float as it is: no scale
+        return levels
     extra = [", Hadamard"] if spec.rotation == "hadamard" else []
     extra += [", before RoPE"] if spec.before_rope else []
     return f"{levels} per {spec.scale}{group}{''.join(extra)}"

@@ -1,1 +1,1 @@
-"""What commutes with RoPE: band scales and pair angles, their file, bounds and baselines."""
+"""Transforms that commute with RoPE: scales, angles, maps, value maps, K offset; their file, bounds and baselines."""

@@ -14,10 +14,10 @@ from tests.helpers import planted_evidence
 def asks(stages):
     from qroar_core.evidence.controls import run as controls
     from qroar_core.evidence.replication import run as replicate
-    from qroar_core.scale_search import find_scales
+    from qroar_core.scale_search import search_without_decision
     from qroar_core.transforms.scales import identity
 
-    asked = {"control": [], "replication": [], "seek": []}
+    asked = {"control": [], "replication": [], "search": []}
 
     def control(loaded, setting, scales, spec, texts, diagnosis, on_step):
         asked["control"].append((setting, scales, spec))
@@ -27,13 +27,13 @@ def asks(stages):
         asked["replication"].append((setting, pairs, spec))
         return planted_evidence.replication()
 
-    def sought(loaded, setting, texts, diagnosis, on_step):
-        asked["seek"].append((setting.rope, setting.quant, setting.search))
+    def searched(loaded, setting, texts, diagnosis, on_step):
+        asked["search"].append((setting.rope, setting.quant, setting.search))
         return identity(1, 1, ((0, 1),))
 
     stages.patch(controls, "run", control)
     stages.patch(replicate, "run", replication)
-    stages.patch(find_scales, "find_scales", sought)
+    stages.patch(search_without_decision, "find_scales", searched)
     return asked
 
 
@@ -61,7 +61,7 @@ def test_controls_searches_first_and_prints_every_control(capfd, asks, tmp_path)
     assert (setting.rope.method, setting.quant.k.bits) == ("yarn", 4)
     assert (spec.shuffles, spec.seeds, spec.collections) == (4, (6, 7), ("novels", "technical"))
     assert (spec.dtypes, spec.windows, spec.seed) == (("float16",), 3, 5)
-    ((_, _, searched),) = asks["seek"]
+    ((_, _, searched),) = asks["search"]
     assert searched.seed == 5
     result = planted_evidence.controls()
     assert Controls.from_file(tmp_path / "c" / "controls.json").findings == result.findings

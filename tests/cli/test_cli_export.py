@@ -35,7 +35,7 @@ def test_a_copy_is_written_and_verified(capfd, source, tmp_path):
     assert note["command"] == "python -m qroar_core " + " ".join([*arguments, "--out", str(tmp_path / "out")])
     assert main(["verify", str(tmp_path / "out"), "--json"]) == 0
     checks = json.loads(capfd.readouterr().out)
-    assert [check["passed"] for check in checks] == [True] * 6
+    assert [check["passed"] for check in checks] == [True] * 7
     with (tmp_path / "out" / "m.gguf").open("ab") as file:
         file.write(b"x")
     assert main(["verify", str(tmp_path / "out")]) == 2

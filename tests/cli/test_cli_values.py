@@ -53,6 +53,11 @@ BEFORE_LOADING = [
     (["--weights", "int9"], "--weights", ("none", "int2..int8", "w4a16")),
     (["--weights", "int4", "--weight-scale", "foo"], "--weight-scale", ("tensor", "channel", "group")),
     (["--weight-scale", "tensor"], "--weight-scale", ("nothing to act on", "--weights int4")),
+    (
+        ["--weights", "w4a16", "--weight-scale", "group"],
+        "--weights",
+        ("preset w4a16 brings its own scales", "drop --weight-scale"),
+    ),
     (["--qk", "int9"], "--qk", ("none", "int2..int8")),
     (["--granularity", "foo"], "--granularity", ("model", "layer", "kv_head")),
     (["--mode", "foo"], "--mode", ("symmetric", "shared")),

@@ -48,7 +48,7 @@ def test_each_band_is_held_against_its_own_null():
 def test_the_title_says_that_few_draws_cannot_tell(draws, said):
     for lost in (0.5, 2.0):
         assert title(lost, draws).endswith(f" with random bins: {said} the null cannot decide)")
-    assert "The title says" not in dilation.by_position(with_null(1.0, 2.0, 0.5, draws), 1).how_to_read
+    assert "The title reports" not in dilation.by_position(with_null(1.0, 2.0, 0.5, draws), 1).how_to_read
     told = dilation.by_position(with_null(1.0, 2.0, 0.5, 19), 1).how_to_read
     assert told.endswith("exceeds every band's in 95% of 19 draws; at most 5% of titles do by chance.")
 

@@ -139,8 +139,8 @@ def test_the_settings_own_quantizer_is_drawn_once_where_it_errs_as_a_probe_does(
         once, both = draw(twin), draw(other)
         assert "errs as int4 does in every cell" in once.how_to_read
         assert "errs as" not in both.how_to_read
-        assert "setting's quantizer" not in once.title
-        assert "setting's quantizer" in both.title
+        assert "setup's quantizer" not in once.title
+        assert "setup's quantizer" in both.title
         assert [len(p.figure.layout.annotations) for p in (once, both)] == [1 + extra, 2 + extra]
         assert "in_force_error" in once.table
 
@@ -151,7 +151,7 @@ def test_a_quantizer_that_rounds_no_key_has_no_share_of_any_error():
         error_by_channel={"int4": [[0.125] * 8] * 2, "in force": [[None] * 8] * 2},
     )
     for draw in (rules.error_share, rules.error_by_channel):
-        assert "setting's quantizer" not in draw(none).title
+        assert "setup's quantizer" not in draw(none).title
         assert "rounds no key of this context" in draw(none).how_to_read
         assert "rounds no key" not in draw(D).how_to_read
 
@@ -175,7 +175,7 @@ OWN_KEYS = {
 
 def test_an_error_in_force_of_other_keys_stands_beside_their_own_null_and_says_which():
     title = (
-        "Outliers are 1.5% of the entries and carry 26.7% of the int4 error; of the keys that the setting's quantizer "
+        "Outliers are 1.5% of the entries and carry 26.7% of the int4 error; of the keys that the setup's quantizer "
         "rounds, 3.0% and 30.0% of its error"
     )
     rest = "are of all keys of the unquantized model."
@@ -191,21 +191,21 @@ def test_an_error_in_force_of_other_keys_stands_beside_their_own_null_and_says_w
         shares, channels = rules.error_share(found), rules.error_by_channel(found)
         assert shares.title == title
         begins = "But the" if update.get("of_quantized_model") else "The"
-        said = f" {begins} setting's error and its null are of the {which}; int8's and int4's and the other null {rest}"
+        said = f" {begins} setup's error and its null are of the {which}; int8's and int4's and the other null {rest}"
         assert said in shares.how_to_read
-        assert f"{begins} setting's error is of the {which}; int8's and int4's {rest}" in channels.how_to_read
-        assert notes(shares)[-2:] == ["null: of the entries", "null: of the setting's"]
+        assert f"{begins} setup's error is of the {which}; int8's and int4's {rest}" in channels.how_to_read
+        assert notes(shares)[-2:] == ["null: of the entries", "null: of the setup's"]
         assert panel(shares, 3) == [[0.06, 0.02], [0.01, None]]
         assert list(shares.table["in_force_entries"])[:3] == [0.06, 0.02, 0.01]
         rows = {row.quantity: row for row in found.outliers.null_rows()}
-        mine = "the setting's quantizer: share of K's error on outlier entries, mean over layers and bands"
+        mine = "the setup's quantizer: share of K's error on outlier entries, mean over layers and bands"
         assert (rows[f"{mine}, of the {which}"].null, rows[f"{mine}, of the {which}"].measured) == pytest.approx(
             (0.03, 0.3)
         )
-        assert rows[mine.replace("the setting's quantizer", "int4")].null == pytest.approx(0.015)
+        assert rows[mine.replace("the setup's quantizer", "int4")].null == pytest.approx(0.015)
     same = rules.error_share(with_outliers(**OWN_KEYS))  # every key is rounded, and no weight
-    assert same.title.endswith("26.7% of the int4 error and 30.0% of the error of the setting's quantizer")
-    assert "setting's error" not in same.how_to_read
+    assert same.title.endswith("26.7% of the int4 error and 30.0% of the error of the setup's quantizer")
+    assert "setup's error" not in same.how_to_read
     assert "Each layer's keys are those of the unquantized model" in same.how_to_read
     assert notes(same)[-1] == "null: of the entries"
 
@@ -234,7 +234,7 @@ def test_rows_of_nulls_name_tensors_and_quantizers_in_words():
     found = with_outliers(error_share={"in force": [[0.5, 0.1], [0.2, None]]}).outliers
     said = [row.quantity for row in found.null_rows()]
     assert any(words.startswith("of the channels of K after RoPE that stand out") for words in said)
-    assert any(words.startswith("the setting's quantizer: share of K's error") for words in said)
+    assert any(words.startswith("the setup's quantizer: share of K's error") for words in said)
     assert not any("k/post" in words or "in force" in words for words in said)
 
 

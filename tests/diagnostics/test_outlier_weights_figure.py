@@ -128,9 +128,9 @@ def test_the_settings_own_quantizer_is_never_called_one_of_the_figures_width(bit
             )
         }
     )
-    assert weights.error_share(d, "W_K", bits).title.endswith("and 20.0% of the error of the setting's quantizer")
+    assert weights.error_share(d, "W_K", bits).title.endswith("and 20.0% of the error of the setup's quantizer")
     assert weights.error_by_channel(d, "W_K", bits).title.endswith(
-        "and 5.2 times its even share of the error of the setting's quantizer"
+        "and 5.2 times its even share of the error of the setup's quantizer"
     )
 
 

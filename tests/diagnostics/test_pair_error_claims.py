@@ -164,7 +164,7 @@ def test_shares_at_the_grids_ends_are_said_where_there_are_any():
     assert "37.50% of K's values that are not zero become zero, most in layer 1, KV head 1 (50.00%)." in text
     assert "No value of K lies beyond the grid's end." in text
     assert "These differences have no null: at a random angle a pair's error is as large by construction" in text
-    assert "Shares have no null but 0: they count values by the grid itself" in text
+    assert "Shares have no null but 0: they depend on the grid itself" in text
     other = lengths(seen_with(rounding=Roundings(k=planted.rounded_tensor(zeroed=0.0, clipped=0.01)))).how_to_read
     assert "No value of K that is not zero becomes zero." in other
     assert "1.50% of K's values lie beyond the grid's end, most in layer 1, KV head 1 (2.00%)." in other
@@ -222,7 +222,7 @@ def test_which_axes_the_angles_are_on_is_said(before, own, asked, where):
     picture = by_angle(seen_with(anisotropy=seen))
     assert picture.title.startswith(f"Does a pair's error depend {asked}")
     assert where in picture.how_to_read
-    assert ("The setting rounds K before RoPE, on other axes" in picture.how_to_read) is (before and not own)
+    assert ("The setup rounds K before RoPE, on other axes" in picture.how_to_read) is (before and not own)
     assert ("so these are its quantizer's axes" in picture.how_to_read) is own
 
 

@@ -87,7 +87,7 @@ def test_the_figure_has_both_intervals_where_they_differ():
     line = shown.table.set_index("part").loc["the same, over 3 documents"]
     assert line["nats_per_token"] == pytest.approx(1.1 / 3)
     assert line["ci_low"] < 0 < line["ci_high"]
-    assert "over documents, each counts once" in shown.how_to_read
+    assert "over documents, each is one observation" in shown.how_to_read
     assert len(set(shown.figure.data[0].marker.color)) == 3
     same = figures.gain_and_attribution(evaluation(list("abcdefghijkl")))
     assert "documents" not in " ".join([*same.table["part"], same.how_to_read])

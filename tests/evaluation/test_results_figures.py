@@ -111,7 +111,7 @@ def test_trace_title_is_the_finding_and_dots_below_the_line_are_explained():
     picture = search_trace.candidates(history)
     assert picture.title == "The best scales lower the objective by 80.0%"
     assert "few rows" not in picture.how_to_read  # every dot is at or above the line
-    assert search_trace.candidates(history[:1]).title == "No candidate beats no scales so far"
+    assert search_trace.candidates(history[:1]).title == "No candidate is better than no scales so far"
     assert search_trace.candidates([]).title == "What has the search found so far?"
     below = [*history, HistoryPoint(step=9, label="gradient step 9", objective=0.1, best=0.2)]
     assert "seen on a few rows of one window only" in search_trace.candidates(below).how_to_read

@@ -53,7 +53,7 @@ def continued(loaded, quant):
     return continuations.run(loaded, Setting(YARN, quant), None, None, spec, TEXTS).origin
 
 
-def played(loaded, quant, methods=("smooth_attention",)):
+def remedies_compared(loaded, quant, methods=("smooth_attention",)):
     spec = ComparisonSpec(
         search=SearchSpec(bands=BandSpec(2), length=64),
         windows=2,
@@ -65,7 +65,7 @@ def played(loaded, quant, methods=("smooth_attention",)):
     return compare.run(loaded, Setting(YARN, quant), spec, texts).text
 
 
-@pytest.mark.parametrize("stage", [predicted, controlled, continued, played])
+@pytest.mark.parametrize("stage", [predicted, controlled, continued, remedies_compared])
 def test_it_is_said_where_the_newest_keys_are_exact_and_only_there(tiny, stage):
     loaded = tiny()
     assert SAID in stage(loaded, RESIDUAL)
@@ -79,6 +79,6 @@ def test_a_comparison_says_it_of_the_remedy_that_brings_such_a_cache(tiny):
         "; under KVQuant (K per channel before RoPE) the cache holds keys of the newest 1 to 128 tokens",
     )
     for quant in (PLAIN, RESIDUAL):
-        text = played(loaded, quant, ("kvquant", "rotation"))
+        text = remedies_compared(loaded, quant, ("kvquant", "rotation"))
         assert text.count(brought) == 1
         assert (SAID in text, text.count("the cache holds")) == (quant is RESIDUAL, 1 + (quant is RESIDUAL))

@@ -3,7 +3,7 @@
 import pytest
 
 from qroar_core.diagnostics.result import LayerGroupDiagnosis
-from qroar_core.evidence.prediction.findings import added_up, costs, measured, says, sentences
+from qroar_core.evidence.prediction.findings import added_up, costs, measured, prediction_verb, sentences
 from qroar_core.evidence.prediction.result import Rank
 from tests.helpers import planted
 from tests.helpers import planted_prediction as made
@@ -78,13 +78,13 @@ def test_the_headline_says_what_pressure_does_and_the_findings_what_others_do():
     ],
 )
 def test_the_verb_follows_the_interval(low, high, verb):
-    assert says(Rank(rho=(low + high) / 2, low=low, high=high, points=9)) == verb
+    assert prediction_verb(Rank(rho=(low + high) / 2, low=low, high=high, points=9)) == verb
 
 
 def test_what_is_the_same_in_every_band_is_not_ranked():
     tail = next(d for d in made.prediction().diagnostics if d.name == "tail_k")
     assert (tail.by_band, tail.by_cell) == (None, None)
-    assert says(tail.by_band) == "cannot be compared with"
+    assert prediction_verb(tail.by_band) == "cannot be compared with"
 
 
 def test_halves_of_the_windows_are_compared_with_each_other():

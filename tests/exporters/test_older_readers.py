@@ -1,19 +1,23 @@
 """Exports for readers older than transformers 5: what they look for is there, as the hub's own files spell it.
 
-The oracle is the hub's config.json, which transformers 4 wrote. All of this was compared once with transformers 4.57
-itself, logits against logits.
+The oracle is the hub's config.json, which transformers 4 wrote. What the older readers compute of it themselves is
+asked in test_runtimes.py.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
 import transformers
 
 from qroar_core.exporters import hf, quantized_copy, verify, w4a16
+from qroar_core.interpolations.frequencies import rope_of
 from qroar_core.models.load import run as load_model
+from qroar_core.models.sources import DEMO
 from qroar_core.specs import RopeSpec
 from tests.models.hub_configs import HUB
 from tests.models.hub_folders import IDS
@@ -81,6 +85,62 @@ def test_another_interpolation_is_said_in_both_spellings_and_read_as_one(name, m
     (folder / "config.json").write_text(json.dumps(said))  # as transformers 5 would write it
     logits.append(_logits(folder))
     assert torch.equal(*logits)
+
+
+def test_longrope_says_its_window_where_transformers_4_looks(hub_folder, tmp_path):
+    lists = {"long_factor": (1.5,) * 8, "short_factor": (1.25,) * 8}
+    loaded = load_model(str(hub_folder(HUB["Mixtral"])), device="cpu", dtype="float32")
+    folder = hf.run(loaded, RopeSpec("longrope", 2.0, **lists), None, tmp_path / "out")
+    said = config_of(folder)
+    window = said["original_max_position_embeddings"]
+    assert window == said["rope_parameters"]["original_max_position_embeddings"] == loaded.geometry.original_context
+    assert said["rope_scaling"]["original_max_position_embeddings"] == window == said["max_position_embeddings"] / 2
+    again = load_model(str(folder), device="cpu", dtype="float32")  # refuses entries that contradict each other
+    for length in (window // 2, 2 * window):
+        wanted, found = rope_of(loaded, RopeSpec("longrope", 2.0, **lists), length), rope_of(again, RopeSpec(), length)
+        assert torch.equal(wanted.inv_freq, found.inv_freq)
+        assert wanted.attention_factor == found.attention_factor
+    both = _logits(folder)
+    del said["rope_scaling"], said["rope_theta"], said["original_max_position_embeddings"]
+    (folder / "config.json").write_text(json.dumps(said))
+    assert torch.equal(both, _logits(folder))
+
+
+def test_the_number_format_is_said_under_both_names(hub_folder, tmp_path):
+    loaded = load_model(str(hub_folder(HUB["SmolLM2"])), device="cpu", dtype="float32")
+    said = config_of(hf.run(loaded, RopeSpec(), None, tmp_path / "out"))
+    assert (said["dtype"], said["torch_dtype"]) == ("bfloat16", "bfloat16")
+
+
+def test_a_tokenizer_has_a_class_that_transformers_4_knows(tmp_path):
+    """Whatever else its config says stays; transformers 5 gives the same tokens by either name."""
+    source = tmp_path / "source"
+    shutil.copytree(DEMO, source)
+    before = json.loads((source / "tokenizer_config.json").read_text())
+    assert before["tokenizer_class"] == "TokenizersBackend"
+    (source / "tokenizer_config.json").write_text(json.dumps(before | {"extra_special_tokens": ["<|a|>", "<|b|>"]}))
+    folder = hf.run(load_model(str(source), device="cpu"), RopeSpec(), None, tmp_path / "out")
+    said = json.loads((folder / "tokenizer_config.json").read_text())
+    assert said == before | {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": ["<|a|>", "<|b|>"],
+    }
+    old, new = (transformers.AutoTokenizer.from_pretrained(one) for one in (source, folder))
+    text = "In 1837, <|a|> the nation's <|b|>"
+    assert new(text)["input_ids"] == old(text)["input_ids"]
+    assert set(new.all_special_tokens) == set(old.all_special_tokens) >= {"<|a|>", "<|b|>"}
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_files_are_as_readable_as_the_umask_says(demo, tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        folder = hf.run(demo, RopeSpec(), None, tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {
+        path.name: oct(0o666 & ~mask) for path in folder.iterdir()
+    }
 
 
 def _logits(folder):

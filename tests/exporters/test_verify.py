@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from qroar_core.errors import BadCheckpoint
-from qroar_core.exporters import gguf_copy, gguf_write, hf, verify
+from qroar_core.exporters import gguf_copy, gguf_write, hf, verify, verify_gguf
 from qroar_core.exporters.folder import write_note
 from qroar_core.exporters.gguf_compare import compare
 from qroar_core.models.llama_cpp import LlamaCpp
@@ -48,7 +48,7 @@ def copied(tmp_path):
 def test_a_sound_copy_passes_every_question(copied):
     _, folder, _ = copied
     found = verify.run(folder)
-    assert [check.passed for check in found] == [True] * 6
+    assert [check.passed for check in found] == [True] * 7
     said = answers(found)
     assert said["README.md is as written"] == ("same hash", True)
     assert said["m.gguf is as written"] == ("same hash", True)
@@ -130,6 +130,13 @@ def test_a_note_that_points_outside_is_refused(copied, name):
         verify.run(folder)
 
 
+def test_a_format_that_is_not_known_is_one_line(copied):
+    _, folder, _ = copied
+    renoted(folder, format="gguf-q9")
+    with pytest.raises(BadCheckpoint, match=r"qroar.json cannot be read \(its format 'gguf-q9' is not known here\)"):
+        verify.run(folder)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": {}}', "{", '{"files": []}', "\x00"])
 def test_a_broken_note_is_one_line(copied, content):
     _, folder, _ = copied
@@ -196,9 +203,9 @@ def test_the_number_that_llama_cpp_has_for_ln_0_is_no_measurement(capfd, demo, t
         def _complete(self, ids, count, probabilities, **options):
             return [{"id": options["logit_bias"][0][0], "logprob": next(made)}]
 
-    monkeypatch.setattr(verify, "available", lambda: True)
-    monkeypatch.setattr(verify, "LlamaCpp", Answers)
-    monkeypatch.setattr(verify.verify_tokenizer, "tokens", lambda *_: ("tokens", "the same", True))
+    monkeypatch.setattr(verify_gguf, "available", lambda: True)
+    monkeypatch.setattr(verify_gguf, "LlamaCpp", Answers)
+    monkeypatch.setattr(verify_gguf.verify_tokenizer, "tokens", lambda *_: ("tokens", "the same", True))
     assert main(["verify", str(folder)]) == 2
     out, err = capfd.readouterr()
     assert "llama.cpp gives no finite number for 4 of 64 tokens" in " ".join(out.replace("│", " ").split())
@@ -207,7 +214,7 @@ def test_the_number_that_llama_cpp_has_for_ln_0_is_no_measurement(capfd, demo, t
 
 def test_without_llama_cpp_it_says_so(demo, tmp_path, monkeypatch):
     folder = gguf_write.run(demo, RopeSpec(), None, tmp_path / "out", format="gguf-f16")
-    monkeypatch.setattr(verify, "available", lambda: False)
+    monkeypatch.setattr(verify_gguf, "available", lambda: False)
     assert answers(verify.run(folder))["log-probabilities in llama.cpp"] == (
         "not compared: pip install xllamacpp",
         None,

@@ -19,7 +19,7 @@ COST = {  # nats above the reference: clear differences are 0.1 and more, hidden
 }
 
 
-def played(cost=None):
+def measured_remedies(cost=None):
     """One `MeasuredRemedy` for every key; those that differ by less than the wobble are told apart by no interval."""
     out = []
     for i, (key, nats) in enumerate((cost or COST).items()):
@@ -31,7 +31,7 @@ def played(cost=None):
 
 
 def comparison(cost=None):
-    made = played(cost)
+    made = measured_remedies(cost)
     rows = remedy_rows(HARD, made, 0.95)
     gap = paired_interval(made[0].window_nll, HARD)
     return Comparison(

@@ -1,12 +1,12 @@
 """The registry of position interpolations; tests/test_extending.py adds one to it."""
 
-from qroar_core.interpolations.registry import methods, stretching
+from qroar_core.interpolations.registry import interpolation_methods, stretching
 from qroar_core.interpolations.spec import ROPE_METHODS
 
 
 def test_the_registry_holds_the_files_in_the_order_of_their_places():
-    assert list(methods()) == ["default", "linear", "ntk", "dynamic", "yarn", "longrope", "llama3"]
-    assert set(ROPE_METHODS) == set(methods())
+    assert list(interpolation_methods()) == ["default", "linear", "ntk", "dynamic", "yarn", "longrope", "llama3"]
+    assert set(ROPE_METHODS) == set(interpolation_methods())
     assert "default" not in stretching()
-    assert len({method.place for method in methods().values()}) == len(methods())
-    assert all(method.label and method.source for method in methods().values())
+    assert len({method.place for method in interpolation_methods().values()}) == len(interpolation_methods())
+    assert all(method.label and method.source for method in interpolation_methods().values())

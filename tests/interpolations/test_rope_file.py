@@ -98,7 +98,7 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path):
     ("more", "words"),
     [
         ({"factor": 3.0}, "--factor: .*has factor 2, not 3; leave it out"),
-        ({"longrope_factors": "lists.json"}, "--longrope-factors: .*says the interpolation"),
+        ({"longrope_factors": "lists.json"}, "--longrope-factors: .*sets the interpolation"),
         ({"tie": "1-2"}, "--tie: .*ties 4-5 already; leave it out"),
         ({"tie": "auto", "maps": True}, "--tie: .*ties 4-5 already"),
     ],

@@ -1,4 +1,4 @@
-"""The four judges against loops over rows and keys in plain Python floats."""
+"""The four attention error metrics against loops over rows and keys in plain Python floats."""
 
 import math
 from dataclasses import replace

@@ -155,7 +155,7 @@ def test_another_persons_export_in_the_same_folder_is_not_this_one(page, tmp_pat
 
 def test_an_export_of_before_a_reload_is_said_to_be_written(page, tmp_path):
     again = go(visit(page, model="demo"), "export")
-    assert written(again) == f"Written to `{tmp_path / 'one'}`, asked elsewhere or before a reload"
+    assert written(again) == f"Written to `{tmp_path / 'one'}`, started by another visitor, or before a reload"
     assert str(tmp_path / "one") in commands(again)[0]
     other = go(visit(page, model="demo", rope='{"method":"linear","factor":2}'), "export")
     assert (written(other), commands(other)) == (None, [])
@@ -174,4 +174,4 @@ def test_an_export_that_a_reload_has_overtaken_is_shown_until_it_is_written(page
     assert written(again) is None
     held.set()
     settled(again)
-    assert written(again) == f"Written to `{tmp_path / 'two'}`, asked elsewhere or before a reload"
+    assert written(again) == f"Written to `{tmp_path / 'two'}`, started by another visitor, or before a reload"

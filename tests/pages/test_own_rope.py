@@ -119,7 +119,7 @@ def test_a_run_is_as_long_as_the_checkpoints_own_interpolation_promises(reopened
 
 
 def test_pages_measure_the_length_that_the_checkpoints_own_interpolation_promises(app, reopened):
-    """On Start, in the strip, among Evaluate's lengths and in what Pressure shows of it."""
+    """On Start, in the status bar, among Evaluate's lengths and in what Pressure shows of it."""
     visitor.button(app, "Demo model").click().run()
     app = visitor.settled(app)
     assert app.number_input(key="length").placeholder == "1,024, from the interpolation"

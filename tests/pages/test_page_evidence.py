@@ -53,7 +53,7 @@ def test_without_tuned_scales_the_controls_point_to_tune_and_the_claims_can_be_t
     assert "Test the claims" in labels
     assert loaded_app.multiselect(key="replication ropes").value == ["YaRN ×4", "linear ×4"]
     assert loaded_app.multiselect(key="replication quants").value == ["K int4 per token"]
-    assert "2 settings; each takes a diagnosis, a search and up to 8 passes over 16 windows" in said
+    assert "2 setups; each takes a diagnosis, a search and up to 8 passes over 16 windows" in said
 
 
 def test_a_click_runs_the_controls_of_the_tuned_scales(loaded_app, asks):

@@ -28,7 +28,7 @@ def links(app):
 
 
 def test_sections_are_headers(loaded_app):
-    assert [one.value for one in loaded_app.header] == ["The setting"]
+    assert [one.value for one in loaded_app.header] == ["The setup"]
     go(loaded_app, "export")
     assert [one.value for one in loaded_app.header] == ["scales.json", "report.html", "Checkpoint folder"]
     assert [one.value for one in loaded_app.subheader] == ["How to load it"]
@@ -36,11 +36,11 @@ def test_sections_are_headers(loaded_app):
 
 def test_the_report_says_what_is_missing_and_where_to_make_it(loaded_app):
     go(loaded_app, "export")
-    assert "The report needs a diagnosis and a search and an evaluation of this setting first." in texts(loaded_app)
+    assert "The report needs a diagnosis and a search and an evaluation of this setup first." in texts(loaded_app)
     assert {"Go and make a diagnosis", "Go and make a search", "Go and make an evaluation"} <= set(links(loaded_app))
     done(loaded_app, "tune", "Start the search")  # makes the diagnosis too
     go(loaded_app, "export")
-    assert "The report needs an evaluation of this setting first." in texts(loaded_app)
+    assert "The report needs an evaluation of this setup first." in texts(loaded_app)
     assert downloads(loaded_app) == ["Download scales.json"]
 
 
@@ -141,10 +141,22 @@ INT4 = QuantizerSpec(4)
             "turns that off",
         ),
         (RopeSpec("ntk", 4.0), QuantSpec(k=INT4), "--cache-type-k q4_0", "q4_0 has a scale per 32 channels"),
+        (
+            RopeSpec("ntk", 4.0),
+            preset_quant("iq4_nl"),
+            "--cache-type-k iq4_nl --cache-type-v iq4_nl -fa on",
+            "needs flash attention",
+        ),
+        (
+            RopeSpec("ntk", 4.0),
+            QuantSpec(k=preset_quant("bf16").k, v=preset_quant("q4_1").v),
+            "--cache-type-k bf16 --cache-type-v q4_1 -fa on",
+            "needs flash attention",
+        ),
         (RopeSpec("dynamic", 4.0), QuantSpec(), "", "llama.cpp has no dynamic NTK"),
         (RopeSpec("ntk", 4.0), QuantSpec(k=QuantizerSpec(3)), "", "no 3-bit cache for K; q4_0 is its smallest"),
     ],
-    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "dynamic", "ntk int3"],
+    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "iq4_nl", "bf16 and q4_1", "dynamic", "ntk int3"],
 )
 def test_llama_cpp_gets_the_options_that_mean_this_setting(demo_model, rope, quant, words, notes):
     from pages.views.serving import recipes
@@ -154,11 +166,20 @@ def test_llama_cpp_gets_the_options_that_mean_this_setting(demo_model, rope, qua
     serve = recipe.code.splitlines()[1]
     assert serve.split("-c 1024")[1].strip() == words
     assert any(notes in note for note in recipe.notes)
-    rotated = quant.k is None or quant.k.rotation == "hadamard" or not words  # no quantized cache, nothing to turn off
+    turned = "hadamard" in [spec.rotation for spec in (quant.k, quant.v) if spec is not None]
+    rotated = turned or quant.k is None or not words  # no quantized cache, nothing to turn off
     assert serve.startswith("LLAMA_ATTN_ROT_DISABLE=1 ") == (not rotated)
 
 
-@pytest.mark.parametrize(("preset", "words"), [("fp8", "--kv-cache-dtype fp8"), ("q8_0", "")])
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ("fp8", "--kv-cache-dtype fp8"),
+        ("int8_per_token_head", "--kv-cache-dtype int8_per_token_head"),
+        ("turboquant_3bit_nc", "--kv-cache-dtype turboquant_3bit_nc"),
+        ("q8_0", ""),
+    ],
+)
 def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo_model, preset, words):
     from pages.views.serving import recipes
 
@@ -166,6 +187,16 @@ def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo_model, pre
     recipe = recipes(Path("out"), demo_model, setting)["vLLM 0.33"]
     assert recipe.code == f"vllm serve out --max-model-len 1024 {words}".strip()
     assert any("measure what you will serve" in note for note in recipe.notes) == (not words)
+
+
+def test_what_readers_do_otherwise_is_said_before_anything_is_written(loaded_app):
+    go(loaded_app, "export")
+    said = next(one.value for one in loaded_app.caption if one.value.startswith("What runtimes do otherwise"))
+    assert "CTranslate2 4.8 refuses yarn and dynamic" in said
+    assert "vLLM 0.32 serves a float32 folder in bfloat16" in said
+    gguf = next(one for one in loaded_app.selectbox(key="export format").options if "GGUF F16" in one)
+    loaded_app.selectbox(key="export format").select(gguf).run()
+    assert not any("runtimes do otherwise" in one.value for one in loaded_app.caption)
 
 
 def test_what_was_chosen_stays_through_another_page_and_a_reload(loaded_app):
@@ -196,4 +227,4 @@ def test_scales_that_this_setting_has_none_of_are_said_to_be_missing(loaded_app)
     loaded_app.pills(key="preset").select("2x YaRN, int4 K cache").run()
     go(loaded_app, "export")
     assert loaded_app.selectbox(key="export scales").value.startswith("identity")
-    assert "MAD clipping was chosen, which there is none of under this setting" in texts(loaded_app)
+    assert "MAD clipping was chosen, and none exists under this setup" in texts(loaded_app)

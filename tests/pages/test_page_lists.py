@@ -41,7 +41,7 @@ def lead_somewhere(app):
         ("bands", ["bands-alone", "bands-table"]),
         ("tails", ["tails", "survival"]),
         ("outliers", ["outlier-layers", "outlier-map", "outlier-error", "outliers-of-weights"]),
-        ("pressure", ["methods-by-band", "pressure-by-band"]),
+        ("pressure", ["methods-by-band", "measured", "pressure-by-band"]),
         ("noise", ["noise-by-position", "noise-by-band"]),
     ],
 )

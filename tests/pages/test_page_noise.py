@@ -108,7 +108,7 @@ def test_scales_applied_by_hand_can_be_overlaid_without_a_search(loaded_app, rec
     apply_scales(demo_model, by_hand, ScalesOrigin(elsewhere, "by hand"))  # the fixture takes them out again
     app = diagnosed(loaded_app)
     assert "Overlay the tuned scales" not in [b.label for b in app.button]  # another setting's, or another person's
-    assert "scales of another setting applied: linear ×2, K int4 per token" in texts(app)
+    assert "scales of another setup applied: linear ×2, K int4 per token" in texts(app)
     apply_scales(demo_model, by_hand, ScalesOrigin(setting, "by hand"))
     clicked(app.run(), "Overlay the tuned scales")
     assert recorded[1] is by_hand

@@ -85,5 +85,5 @@ def test_a_quantizer_without_bands_is_told_apart(loaded_app, asks, stages):
     both = QuantSpec(k=QuantizerSpec(4), v=QuantizerSpec(4))
     stages.patch(prediction, "draw", lambda loaded, setting: real(loaded, replace(setting, quant=both)))
     page(loaded_app)
-    assert "Not under this setting: only K and the q and k activations have bands" in texts(loaded_app)
+    assert "Not under this setup: only K and the q and k activations have bands" in texts(loaded_app)
     assert RUN not in [b.label for b in loaded_app.button]

@@ -62,7 +62,7 @@ def test_window_law_and_factor_change_the_table_and_not_the_setting(page):
         by_band(page, "NTK-aware (static) ×7"), (slope * 999.5).reshape(8, 4).mean(1), rtol=1e-5, atol=1e-9
     )
     assert dict(page.query_params) == before
-    assert "1024 tokens" in texts(page)  # the strip keeps the setting's own
+    assert "1024 tokens" in texts(page)  # the status bar keeps the setting's own
 
 
 def test_a_new_setting_brings_its_own_window_and_factor(page):

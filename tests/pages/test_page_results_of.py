@@ -148,10 +148,10 @@ def test_applied_scales_belong_to_their_setting_and_are_undone_there(loaded_app,
     scales.g[:] = 2.0
     apply_scales(demo_model, scales, ScalesOrigin(theirs, "tuned scales"))
     go(loaded_app, "tune")
-    assert "scales of another setting applied: linear ×2, K int4 per token" in texts(loaded_app)
-    assert "**tuned scales of another setting applied** (linear ×2 · K int4 per token" in texts(loaded_app)
+    assert "scales of another setup applied: linear ×2, K int4 per token" in texts(loaded_app)
+    assert "**tuned scales of another setup applied** (linear ×2 · K int4 per token" in texts(loaded_app)
     assert button(loaded_app, "Undo").disabled
-    clicked(loaded_app, "Go to their setting")
+    clicked(loaded_app, "Go to their setup")
     assert "linear ×2" in texts(loaded_app)
     assert "scales applied" in texts(loaded_app)
     assert demo_model.applied is scales
@@ -165,7 +165,7 @@ def test_applied_scales_belong_to_their_setting_and_are_undone_there(loaded_app,
     session_choice = replace(loaded_app.session_state["choice"], rope=None, search=None, length=None, evaluation=None)
     loaded_app.session_state["choice"] = replace(session_choice, diagnosis=None)
     go(loaded_app, "tune")
-    assert "scales of another setting applied: the same but for its text or its search" in texts(loaded_app)
+    assert "scales of another setup applied: the same but for its text or its search" in texts(loaded_app)
 
 
 def test_a_model_that_another_person_has_replaced_is_no_link_that_needs_it(loaded_app):
@@ -193,7 +193,7 @@ def test_scales_that_another_person_has_applied_since_are_not_undone_by_a_page_t
     assert demo_model.applied is second
     words = "nothing was undone in demo's weights: scales were applied anew since this page was drawn"
     assert words in texts(loaded_app)
-    assert "**tuned scales of another setting applied** (linear ×2" in texts(loaded_app)
+    assert "**tuned scales of another setup applied** (linear ×2" in texts(loaded_app)
 
 
 def test_two_runs_of_one_name_are_told_apart_and_the_one_that_is_picked_opens(loaded_app, written, tmp_path):
@@ -220,7 +220,7 @@ def test_a_folder_from_elsewhere_that_is_gone_or_made_anew_is_not_answered_from_
     shutil.rmtree(path)
     loaded_app.run()
     assert len(loaded_app.metric) == 0
-    words = f"What stood here was read from {path}, opened by you, and cannot be read there any more."
+    words = f"The result shown here was read from {path}, opened by you, and cannot be read there any more."
     assert words in texts(loaded_app)
     assert "of an older version" not in texts(loaded_app)
 
@@ -230,11 +230,11 @@ def test_where_the_dashboard_has_its_own_results_they_stand_before_those_of_an_o
 ):
     own, path = written(runs_root() / "own"), written(tmp_path / "theirs")
     open_folder(loaded_app, path)
-    assert f"measured the setting of {path} itself" in texts(loaded_app)
+    assert f"measured the setup of {path} itself" in texts(loaded_app)
     assert FOREIGN not in texts(loaded_app)
     shutil.rmtree(own)
     loaded_app.run()
-    assert f"measured the setting of {path} itself" not in texts(loaded_app)
+    assert f"measured the setup of {path} itself" not in texts(loaded_app)
     assert f"From the run folder {path}, {FOREIGN}" in texts(loaded_app)
 
 
@@ -331,7 +331,7 @@ def test_scales_set_by_hand_are_no_finding_and_say_so(loaded_app, demo_model):
     assert ":orange-badge[scales applied: set by hand]" in texts(go(loaded_app, "tune"))
 
 
-ELSEWHERE = "elsewhere or before a reload"
+ELSEWHERE = "by another visitor, or before a reload"
 
 
 def test_two_jobs_of_one_label_say_their_setting_and_whose_they_are(loaded_app, stages):
@@ -349,7 +349,7 @@ def test_two_jobs_of_one_label_say_their_setting_and_whose_they_are(loaded_app, 
     )
     for app, whose in ((loaded_app, ("by you", ELSEWHERE)), (other, (ELSEWHERE, "by you"))):
         said = [read(e.value) for e in app.sidebar.caption]
-        assert [f"{mine}; asked {whose[0]}", f"{theirs}; asked {whose[1]}"] == [x for x in said if "asked" in x]
+        assert [f"{mine}; started {whose[0]}", f"{theirs}; started {whose[1]}"] == [x for x in said if "started" in x]
         cancels = [b.help for b in app.sidebar.button if b.label == "Cancel"]
         assert [mine in read(cancels[0]), theirs in read(cancels[1])] == [True, True]
     held.open.set()
@@ -365,7 +365,7 @@ def test_two_jobs_that_differ_in_bands_or_in_an_option_of_the_stage_read_apart(l
         button(go(app, "pressure"), "Diagnose").click().run()
     wait_for_step(loaded_app)
     loaded_app.switch_page("app.py").run()
-    said = [read(e.value).partition(";")[0] for e in loaded_app.sidebar.caption if "asked" in e.value]
+    said = [read(e.value).partition(";")[0] for e in loaded_app.sidebar.caption if "started" in e.value]
     head = "YaRN ×4, K int4 per token, 1024 tokens"
     assert said == [f"{head}, 8 bands by count", f"{head}, 4 bands by count", f"{head}, 8 bands by count, windows 5"]
     held.open.set()

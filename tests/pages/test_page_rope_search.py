@@ -59,7 +59,7 @@ def test_the_choice_is_shown_and_taken_into_the_setting(loaded_app, asked):
 def test_where_nothing_is_gained_nothing_is_offered(loaded_app, asked):
     asked[1]["result"] = rope_search(won=-0.2)
     app = clicked(go(loaded_app, "evidence"), "Choose the interpolation")
-    assert "the setting's own is kept" in texts(app)
+    assert "the setup's own is kept" in texts(app)
     assert "Use this interpolation" not in [b.label for b in app.button]
 
 

@@ -116,7 +116,7 @@ def test_a_finished_run_is_in_the_table_and_in_view(loaded_app):
     assert (line["gain, nats"], line["from"], line["to"], line["significant"]) == (0.25, 0.2, 0.3, "yes")
     assert (line["gap recovered"], line["kept scales"], line["model"]) == ("50% [40%, 60%]", "tuned", "demo")
     assert line[""] == "in view"
-    assert line["setting"].startswith("YaRN ×4 · K int4 per token · 1024 tokens · 8 bands")
+    assert line["setup"].startswith("YaRN ×4 · K int4 per token · 1024 tokens · 8 bands")
     assert f"**{name}** is in view. Significant gain: +0.2500 nats" in loaded_app.success[0].value
 
 
@@ -200,7 +200,7 @@ def test_an_address_that_names_one_of_two_runs_of_one_setting_shows_its_numbers(
         assert other.metric[0].value == ppl[run], run
         assert "Not from the run" not in texts(other)
     go(other, "runs")
-    assert "2 runs have this setting. The address names one, so the pages show its numbers." in texts(other)
+    assert "2 runs have this setup. The address names one, so the pages show its numbers." in texts(other)
     clicked(other, "Show two")
     assert "The address names two" in texts(other)
     assert other.query_params["run"] in ("two", ["two"])
@@ -272,7 +272,7 @@ def test_a_long_setting_has_a_higher_row_and_is_written_out_below_the_menu(
         path = by_command(runs_root() / "one", replace(setting, text=text.strip()))
         go(loaded_app, "runs")
         rows.append(loaded_app.dataframe[0].proto.row_height)
-        said = shown_runs(loaded_app)["one"]["setting"]
+        said = shown_runs(loaded_app)["one"]["setup"]
         assert said.endswith(text.strip())
         assert f"one: {said}" in [read(caption.value) for caption in loaded_app.caption]
         shutil.rmtree(path)

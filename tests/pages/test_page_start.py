@@ -10,7 +10,7 @@ from pages.forms.factor_lists import parse_lists, write_lists
 from pages.state.choice import from_address
 from pages.views.labels import short_name, size_words
 from qroar_core.errors import BadCheckpoint, BadSpec
-from qroar_core.quantizers.presets import preset_names, preset_quant
+from qroar_core.quantizers.presets import RUNTIMES, preset_quant
 from qroar_core.runs.setting_presets import SETTING_PRESETS
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 from tests.pages.visitor import button, clicked, read, texts
@@ -265,9 +265,12 @@ def test_k_before_rope_and_full_range_weights_are_reached(loaded_app):
     assert quant.weights == WeightQuantSpec(4, full_range=True)
 
 
-@pytest.mark.parametrize("name", preset_names())
+OF_EACH_RUNTIME = [next(iter([*runtime.caches, *runtime.weights])) for runtime in RUNTIMES.values()]
+
+
+@pytest.mark.parametrize("name", OF_EACH_RUNTIME)  # what their addresses hold: tests/pages/test_parts.py
 def test_a_named_quantizer_in_the_address_is_shown_by_its_name_and_kept(app, name):
-    other = visit(app, quant=json.dumps(_plain(preset_quant(name))))
+    other = visit(app, quant=json.dumps(_plain(preset_quant(name)) | {"name": name}))
     assert other.selectbox(key="quantizer").value == name
     assert chosen(other).quant == preset_quant(name)
 
@@ -296,8 +299,8 @@ def test_bands_that_cannot_be_cut_are_refused_and_the_old_ones_stay(loaded_app):
 )
 def test_an_address_that_does_not_fit_the_model_is_said_with_a_way_out(app, asked):
     other = visit(app, **asked)
-    assert "This setting does not fit demo" in other.error[0].value
-    button(other, "Take the model's own setting").click().run()
+    assert "This setup does not fit demo" in other.error[0].value
+    button(other, "Use the model's own setup").click().run()
     run(other)
     assert not other.error
     assert other.selectbox(key="rope").value == "yarn"

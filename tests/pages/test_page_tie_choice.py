@@ -50,8 +50,8 @@ def test_the_choice_is_shown_and_taken_into_the_setting(loaded_app, asked):
     assert "Tying pairs 22–25, 26–31 leaves 45% of the rounding error before any search, 70% without a tie" in titles(
         app
     )
-    table = next(d.value for d in app.dataframe if "won" in d.value)
-    assert table["won"].tolist() == pytest.approx([0.15, 0.05])
+    table = next(d.value for d in app.dataframe if "recovered" in d.value)
+    assert table["recovered"].tolist() == pytest.approx([0.15, 0.05])
     clicked(app, "Use these tied pairs")
     choice = app.session_state["choice"]
     assert choice.rope.tie == TIES

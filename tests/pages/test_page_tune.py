@@ -334,10 +334,10 @@ def test_a_disabled_option_says_why_and_what_would_read_it(tune):
     """The default is gradients under the cached objective."""
     why = "Disabled: the method gradient with the objective cached does not read it; "
     for key, able in {
-        "sweeps": "the method coordinate or the objective full would.",
-        "grid": "the method coordinate or the objective full would.",
-        "trials": "the method optuna or the objective full would.",
-        "polish": "the objective kl would.",
+        "sweeps": "the method coordinate or the objective full would read it.",
+        "grid": "the method coordinate or the objective full would read it.",
+        "trials": "the method optuna or the objective full would read it.",
+        "polish": "the objective kl would read it.",
     }.items():
         field = tune.number_input(key=key)
         assert (field.disabled, field.help.endswith(why + able)) == (True, True), field.help

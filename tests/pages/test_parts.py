@@ -119,7 +119,7 @@ def test_an_untuned_model_offers_identity_and_a_folder_that_is_free(demo_model, 
 
 
 def test_a_latent_cache_is_told_before_anything_is_measured(demo_model):
-    """MLA: the strip says what Diagnose would refuse; weights and activations are judged as ever."""
+    """MLA: the status bar says what Diagnose would refuse; weights and activations are judged as ever."""
     geometry = replace(demo_model.geometry, latent_dim=8)
     latent = SimpleNamespace(geometry=geometry)
     setting = replace(default_setting(demo_model), quant=QuantSpec(k=QuantizerSpec(4)))

@@ -132,8 +132,8 @@ def test_smooth_attention_is_one_scale_a_pair_from_the_range_of_k(tiny, ids):
 
 def test_gptq_and_awq_stand_on_the_inputs_of_their_own_linears(tiny, ids):
     loaded, text = tiny(), ids(2, 64)
-    bench = RemedyInputs(loaded, RopeSpec(), QuantSpec(W3), text, 32, no_progress)
-    rounded, scaled = prepare("gptq", bench), prepare("awq", bench)
+    given = RemedyInputs(loaded, RopeSpec(), QuantSpec(W3), text, 32, no_progress)
+    rounded, scaled = prepare("gptq", given), prepare("awq", given)
     assert rounded.quant == QuantSpec()
     assert scaled.quant == QuantSpec(W3)
     own = {name: p.data for name, p in loaded.model.named_parameters()}

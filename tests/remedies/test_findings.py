@@ -23,14 +23,14 @@ NOISE = {  # small differences that do not line up between remedies
 
 
 def rows(**cost):
-    """Standings from nats above the reference."""
-    played = [
+    """Rows of remedies from nats above the reference."""
+    measured = [
         MeasuredRemedy(
             key.rstrip("+"), (HARD + nats + np.array(NOISE[key])).tolist(), key.endswith("+"), "", key.endswith("++")
         )
         for key, nats in {k.replace("_turned", "++").replace("_on", "+"): v for k, v in cost.items()}.items()
     ]
-    return remedy_rows(HARD.tolist(), played, 0.95)
+    return remedy_rows(HARD.tolist(), measured, 0.95)
 
 
 def said(**cost):

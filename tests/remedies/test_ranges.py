@@ -132,7 +132,7 @@ def nll_by_hand(loaded, monkeypatch, round_k, round_v):
     return losses
 
 
-def readied(loaded, method, quant):
+def prepared(loaded, method, quant):
     read = windows(loaded.tokenizer, TEXTS["calibration"], 96, 2, 0).ids
     return prepare(method, RemedyInputs(loaded, RopeSpec(), quant, read, 32, no_progress, SEARCH, TEXTS))
 
@@ -143,7 +143,7 @@ def measured(loaded, method, quant):
 
 def test_the_row_of_clipped_ranges_is_a_model_whose_cache_clips(planted, monkeypatch):
     loaded = planted(dtype=torch.float64).loaded
-    made, rows = readied(loaded, "clipped_ranges", KV4), measured(loaded, "clipped_ranges", KV4)
+    made, rows = prepared(loaded, "clipped_ranges", KV4), measured(loaded, "clipped_ranges", KV4)
     clip, row = made.clip, rows["clipped_ranges"]
     assert made.quant == KV4
     assert not made.parameters
@@ -167,7 +167,7 @@ def test_the_row_of_clipped_ranges_is_a_model_whose_cache_clips(planted, monkeyp
 def test_only_what_takes_a_ratio_gets_one(tiny):
     loaded = tiny()
     by_channel = QuantizerSpec(4, "channel", group_size=32)
-    made = readied(loaded, "clipped_ranges", QuantSpec(k=by_channel, v=V3))
+    made = prepared(loaded, "clipped_ranges", QuantSpec(k=by_channel, v=V3))
     assert made.clip.k is None
     assert made.clip.v is not None
     assert made.note.startswith("V keeps ")
@@ -177,7 +177,7 @@ def test_the_row_of_static_scales_is_a_model_with_vllm_s_scales(planted, monkeyp
     """Oracle: x / scale saturated to +-448 and cast by torch, with scales as the row's model was given them."""
     loaded = planted(dtype=torch.float64).loaded
     quant = QuantSpec(k=FP8.k, v=replace(FP8.v, static_scale=None))
-    made, rows = readied(loaded, "static_scales", quant), measured(loaded, "static_scales", quant)
+    made, rows = prepared(loaded, "static_scales", quant), measured(loaded, "static_scales", quant)
     row = rows["static_scales"]
     assert made.quant.k.static_scale is None
     text = windows(loaded.tokenizer, TEXTS["calibration"], 96, 2, 0).ids[:1]

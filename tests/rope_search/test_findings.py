@@ -39,7 +39,7 @@ def test_a_choice_that_loses_on_held_out_text_is_not_kept():
     found = rope_search(won=-0.2)
     assert found.kept == "setting"
     assert found.rope == SETTING
-    assert any("the setting's own is kept" in sentence for sentence in found.sentences)
+    assert any("the setup's own is kept" in sentence for sentence in found.sentences)
     assert findings.DECIDED in found.sentences
     assert "no significant difference" not in found.sentences[1]
     same = rope_search(won=-0.1).sentences[1]  # 0.1 less than the 0.1 of the other choice: nothing
@@ -55,7 +55,7 @@ def test_equal_choices_are_said_to_be_one():
     assert any("the choice made in both conditions gains" in sentence for sentence in said)
     own = dict.fromkeys(chosen, SETTING)
     said = findings.sentences(own, rope_search().judged, won, None, (128, 64, 256), 3)
-    assert "The choice made in both conditions is the setting's own interpolation." in said
+    assert "The choice made in both conditions is the setup's own interpolation." in said
     assert said[-1].startswith("128 tokens lie within the native window of 256")
     assert findings.DECIDED not in said  # the setting's own was found: nothing was left to decide
     near = {"setting": SETTING, "full precision": FULL, "quantizer": RopeSpec("ntk", 5.5)}

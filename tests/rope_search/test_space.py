@@ -12,7 +12,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.interpolations.frequencies import native_inv_freq, rope_of
 from qroar_core.interpolations.methods.longrope import KNOTS
-from qroar_core.interpolations.registry import methods, stretching
+from qroar_core.interpolations.registry import interpolation_methods, stretching
 from qroar_core.interpolations.tie import Tie
 from qroar_core.rope_search.space import Candidate, RopeSpace
 from qroar_core.specs import RopeSpec
@@ -110,7 +110,7 @@ def test_a_factor_is_searched_from_what_still_reaches_the_length(tiny):
 
 def test_pairs_stand_still_only_where_one_list_holds_the_frequencies(tiny):
     space = RopeSpace.of(tiny(head_dim=32), YARN, LENGTH)
-    assert {name: space.most_still(name) for name in methods() if name != "default"} == {
+    assert {name: space.most_still(name) for name in interpolation_methods() if name != "default"} == {
         **dict.fromkeys(("linear", "ntk", "yarn", "longrope", "llama3"), 4),
         "dynamic": 0,
     }

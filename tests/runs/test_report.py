@@ -156,7 +156,7 @@ def test_continuations_are_side_by_side_with_the_departure_marked():
     said = "".join(read(text).text)
     assert "quantized: departs from the reference at token 2 of 3" in said
     assert "so it <ended>" in said
-    assert "The text itself goes on" in said
+    assert "The text's own continuation" in said
     assert len(re.findall(r"outline: 2px solid[^>]*>w5 <", text)) == 1
     assert "Continuations" not in "".join(read(built()).text)
 

@@ -175,5 +175,5 @@ def test_the_library_gives_a_choice_that_draws_and_saves_itself(tiny, tmp_path):
     assert qroar.TieChoice.load(choice.save(tmp_path / "ties.json")) == choice
     assert choice.figures() == ["tied_groups", "tried_ties"]
     table = choice.pictures("tied_groups")[0].table
-    assert table["won"].tolist() == pytest.approx([one.left_without - choice.left for one in choice.groups])
+    assert table["recovered"].tolist() == pytest.approx([one.left_without - choice.left for one in choice.groups])
     assert RopeSpec("yarn", 4.0, tie=choice.tie).tie == choice.tie

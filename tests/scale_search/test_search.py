@@ -188,14 +188,14 @@ def test_shared_mode_without_a_shared_scale_is_called_a_temperature(tiny):
 @pytest.mark.parametrize("quant", [INT4, QuantSpec(qk=QuantizerSpec(8))])
 def test_a_factor_common_to_a_head_changes_nothing(tiny, quant):
     loaded = tiny()
-    bench = WindowScorer(loaded, RopeSpec(), quant, lambda step: None)
+    scorer = WindowScorer(loaded, RopeSpec(), quant, lambda step: None)
     ids = windows(loaded.tokenizer, TEXTS["heldout"], 64, 4).ids
     g = torch.ones(2, 2, 4, dtype=torch.float64)
     g[0, 1], g[1, 0] = 4.0, 0.5
     bands = ((0, 1), (2, 3), (4, 5), (6, 7))
-    assert bench.nll(ids, Scales("symmetric", "kv_head", bands, g), "x") == bench.nll(ids, None, "x")
+    assert scorer.nll(ids, Scales("symmetric", "kv_head", bands, g), "x") == scorer.nll(ids, None, "x")
     g[0, 1, 0] = 8.0
-    assert bench.nll(ids, Scales("symmetric", "kv_head", bands, g), "x") != bench.nll(ids, None, "x")
+    assert scorer.nll(ids, Scales("symmetric", "kv_head", bands, g), "x") != scorer.nll(ids, None, "x")
 
 
 STOPS = (

@@ -1,4 +1,4 @@
-"""Searching pair angles: what they win where axes mind the angle, that they only win, and what is refused."""
+"""Searching pair angles: what they gain where the error depends on the angle, that they never lose, what is refused."""
 
 import math
 

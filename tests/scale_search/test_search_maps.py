@@ -1,4 +1,4 @@
-"""Searching maps on tied pairs: the error of a point by brute force, what they win, and that they only win."""
+"""Searching maps on tied pairs: the error of a point by brute force, what they gain, and that they never lose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searching a K offset: the error of a point by hand, its starts, what it wins, and that it only wins."""
+"""Searching a K offset: the error of a point by hand, its starts, what it gains, and that it never loses."""
 
 from __future__ import annotations
 

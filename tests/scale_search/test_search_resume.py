@@ -154,8 +154,8 @@ def test_the_full_objective_asks_what_a_method_says_of_itself(monkeypatch, indep
         def value(self, log2_g):
             return 1.0
 
-    method = replace(full.methods()["coordinate"], independent=independent)
-    monkeypatch.setattr(full, "methods", lambda: {"coordinate": method})
+    method = replace(full.search_methods()["coordinate"], independent=independent)
+    monkeypatch.setattr(full, "search_methods", lambda: {"coordinate": method})
     spec = asked(objective="full", method="coordinate", grid_points=9, trials=40)
     objective = Planted(None, ROPE, INT4, spec, ((0, 1), (2, 3)), torch.zeros(1, 4), (4,))
     search = full.FullSearch(objective, torch.tensor([[[-1.0, 1.0]] * 2]), lambda *a: None)

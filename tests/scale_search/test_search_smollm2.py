@@ -26,13 +26,13 @@ def test_scales_repair_a_real_models_int4_cache(smollm2, monkeypatch):
     spec = SearchSpec(length=512, windows=2, steps=12)
     outcome = search.run(smollm2, Setting(YARN, INT4, search=spec), texts)
     held = windows(smollm2.tokenizer, texts["heldout"], 512, 2).ids
-    bench = WindowScorer(smollm2, YARN, INT4, lambda step: None)
+    scorer = WindowScorer(smollm2, YARN, INT4, lambda step: None)
     plain = WindowScorer(smollm2, YARN, QuantSpec(), lambda step: None)
     nll = {
         "reference": sum(plain.nll(held, None, "")) / 2,
-        "identity": sum(bench.nll(held, None, "")) / 2,
-        "smooth": sum(bench.nll(held, outcome.smooth, "")) / 2,
-        "tuned": sum(bench.nll(held, outcome.found, "")) / 2,
+        "identity": sum(scorer.nll(held, None, "")) / 2,
+        "smooth": sum(scorer.nll(held, outcome.smooth, "")) / 2,
+        "tuned": sum(scorer.nll(held, outcome.found, "")) / 2,
     }
     assert nll["reference"] < nll["tuned"] < nll["smooth"] < nll["identity"]
     gap = nll["identity"] - nll["reference"]

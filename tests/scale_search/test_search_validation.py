@@ -36,8 +36,8 @@ def spec(**more):
 
 
 def gained(loaded, scales, ids):
-    bench = WindowScorer(loaded, RopeSpec(), INT4, lambda step: None)
-    return paired_interval(bench.nll(ids, None, ""), bench.nll(ids, scales, ""))
+    scorer = WindowScorer(loaded, RopeSpec(), INT4, lambda step: None)
+    return paired_interval(scorer.nll(ids, None, ""), scorer.nll(ids, scales, ""))
 
 
 @pytest.mark.parametrize(("tokens", "held"), [(650, 3), (900, 4), (1900, 8)])

@@ -1,4 +1,4 @@
-"""Searching value maps: what they win, what they leave alone, and where they are refused."""
+"""Searching value maps: what they gain, what they leave alone, and where they are refused."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ REFUSED = [
     (QuantizerSpec, {"bits": 4, "channel_order": "x"}, "unknown channel order 'x'; choose one of model, interleaved"),
     (QuantizerSpec, {"bits": 4, "scale": "block"}, "scale block needs group_size >= 2, got None"),
     (QuantizerSpec, {"bits": 4, "scale": "channel", "group_size": 1}, "scale channel needs group_size >= 2, got 1"),
-    (QuantizerSpec, {"bits": 4, "levels": "e4m3"}, "e4m3 is an 8-bit float, got bits=4"),
+    (QuantizerSpec, {"bits": 4, "levels": "e4m3"}, "e4m3 has 8 bits, got bits=4"),
     (QuantizerSpec, {"bits": 4, "rotation_block": 24}, "a Hadamard block must be a power of two >= 2, got 24"),
     (QuantizerSpec, {"bits": 4, "rotation_least": 1}, "a Hadamard block must be a power of two >= 2, got 1"),
     (QuantizerSpec, {"bits": 4, "residual": -1}, "residual must be >= 0 tokens, got -1"),

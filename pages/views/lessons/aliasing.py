@@ -39,8 +39,8 @@ def aliasing_step(head: Head) -> None:
     picture(figures.kernel(shown, band), "learn kernel")
     picture(figures.peaks(shown), "learn peaks")
     answer(
-        "What a band alone can say about a distance is its kernel $C_b(D)$: equal q and k score 1 at distance 0 and "
-        "less further out. When the hands of a band's clocks line up again, the kernel rises: an **alias**, a far "
+        "A band alone measures a distance by its kernel $C_b(D)$: equal q and k score 1 at distance 0 and less further "
+        "out. When the hands of a band's clocks line up again, the kernel rises: an **alias**, a far "
         "token that looks near. The sum over all bands stays low there as long as each is exact; with an error in one, "
         "from a coarse quantizer say, the far token may score higher than the near one. Interpolation stretches the "
         "kernels of the bands it slows and so moves their aliases outward.",

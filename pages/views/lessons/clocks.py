@@ -28,7 +28,7 @@ def clocks_step(head: Head) -> None:
         "RoPE takes the channels of q and k in pairs and turns pair i by $\\omega_i = \\theta^{-2i/r}$ at every token: "
         "a row of clocks, the first turning once in six tokens, the last once in tens of thousands or more. A pair "
         "adds $|q|\\,|k|\\cos(\\text{angle between its hands})$ to the logit, and position enters that angle only as "
-        "$\\omega_i$ times the **distance**, wherever the two tokens stand. So attention reads relative positions: "
-        "fast clocks tell neighbours apart, slow ones tell far from near.",
+        "$\\omega_i$ times the **distance**, wherever the two tokens are. So attention reads relative positions: "
+        "fast clocks separate neighbours, slow ones separate far from near.",
         "learn_answer_clocks",
     )

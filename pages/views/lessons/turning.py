@@ -30,7 +30,7 @@ def turning_step() -> None:
     degrees = four.slider("Angle of the pair, degrees", 0, 360, 30, key="learn_angle", persist_state="session")
     picture(figures.turning(turning(bits, length, other, degrees)), "learn turning")
     answer(
-        "A quantizer rounds each channel by itself, so its grid stands square on the axes while RoPE turns the pair "
+        "A quantizer rounds each channel by itself, so its grid lies along the axes while RoPE turns the pair "
         "across it. The same pair is stored well at one position and badly at another: noise that depends on position. "
         "One step serves all channels of the token, and the **largest** sets it. Raise the other channel and the grid "
         "gets coarser until a few points are left for this pair, or none. A slow pair hardly turns within the context: "

@@ -28,8 +28,8 @@ def window_step(head: Head) -> None:
     picture(figures.window(shown), "learn window")
     answer(
         "A pair whose wavelength exceeds the native window turned through only a part of its circle in training. Read "
-        "further without interpolation, and its hand points where it never pointed before: the model has no idea "
-        "what such an angle means, and perplexity explodes soon after the window. The fast pairs have seen every "
+        "further without interpolation, and its hand points where it never pointed before: the model was never "
+        "trained on such an angle, and perplexity rises steeply soon after the window. The fast pairs have seen every "
         "angle many times over; for them a longer context is nothing new. Position interpolation therefore has to "
         "slow the **slow** pairs.",
         "learn_answer_window",

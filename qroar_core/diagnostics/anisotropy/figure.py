@@ -29,7 +29,7 @@ NULL_MEANING = {
     SWAPPED: "The null (grey, dotted) gives each pair the error of another pair of its band in another KV head: it "
     "knows nothing of the angle, and repeats where tokens repeat. ",
     OTHER_LAYER: "The null (grey, dotted) gives each pair the error of another pair of its band in another layer at "
-    "the same token, as there is one KV head: it knows nothing of the angle, and repeats where tokens repeat. ",
+    "the same token, as there is one KV head: it does not depend on the angle, and repeats where tokens repeat. ",
     SAME_VECTOR: "The null (grey, dotted) gives each pair the error of another pair of its band in the same vector, as "
     "there is one KV head: a pair that sets its vector's step may show in it. ",
     BLIND_NOISE: "The null (grey, dotted) is normal noise as large as the rounding's, drawn anew at the same pairs. "
@@ -46,11 +46,11 @@ OVER = {
     None: "mean squared error of the pair",  # an older file
 }
 OWN_AXES = (
-    "The setting's cache rounds K before RoPE, so these are its quantizer's axes; what RoPE does to a pair afterwards "
+    "The setup's cache rounds K before RoPE, so these are its quantizer's axes; what RoPE does to a pair afterwards "
     "turns its error with it. Activations that are rounded too are so after RoPE, on other axes. "
 )
 OTHER_AXES = (
-    "The setting rounds K before RoPE, on other axes, and this file is from before 2026-11-30: how its error depends "
+    "The setup rounds K before RoPE, on other axes, and this file is from before 2026-11-30: how its error depends "
     "on the angle there does not show here; diagnose again. "
 )
 LONE = (
@@ -143,8 +143,8 @@ def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
         f"Error by where K's pairs stand {'before' if seen.angle_before_rope else 'after'} RoPE, from 0° (all on the "
         f"first axis) to 90° (all on the second). {_axes(seen)}{NORMALISED[seen.over]}"
         f"A flat line does not depend on the angle. {meaning}"
-        "Lines are means over layers; the title gives means over layers and bands, and says yes where the difference "
-        f"is more than {ERRORS} standard errors above 0; ± is one standard error, over layers and bands."
+        "Lines are means over layers; the title gives means over layers and bands, and answers yes where the "
+        f"difference is more than {ERRORS} standard errors above 0; ± is one standard error, over layers and bands."
         f"{_largest(diagnosis, seen, seen.null.ratio)}"
     )
 

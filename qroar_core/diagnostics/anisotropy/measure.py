@@ -3,7 +3,7 @@
 The error energy |z^ - z|^2 of each pair z = (a, b), divided by the squared step of its own quantizer, is booked under
 the pair's angle atan2(|b|, |a|): 0 on its first axis, pi/4 on the diagonal, pi/2 on its second. The model's real K
 under the quantizer in force, on the quantizer's own axes: after RoPE, or before it where it rounds K there. Noise that
-does not see the angle shows one level at all angles, but for chance, which the null shows (`swapped.py`).
+does not see the angle shows one level at all angles, but for chance, which the null shows (`angle_null.py`).
 """
 
 from __future__ import annotations

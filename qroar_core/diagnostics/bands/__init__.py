@@ -1,4 +1,4 @@
-"""The bands of RoPE pairs that every diagnostic is told by."""
+"""The bands of RoPE pairs by which every diagnostic is reported."""
 
 from qroar_core.diagnostics.diagnostic import Diagnostic
 

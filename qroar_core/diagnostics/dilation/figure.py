@@ -183,7 +183,7 @@ def _decided(diagnosis: Diagnosis) -> str:
     if null is None or len(null.largest) < ENOUGH:
         return ""
     return (
-        f" The title says that bits are lost where a band's most, in standard deviations of its null, exceeds every "
+        f" The title reports lost bits where a band's most, in standard deviations of its null, exceeds every "
         f"band's in {1 - LEVEL:.0%} of {len(null.largest)} draws; at most {LEVEL:.0%} of titles do by chance."
     )
 

@@ -18,6 +18,7 @@ from qroar_core.figures.by_group import Draw, each_group
 from qroar_core.figures.heatmaps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
 
+FIRST_HEIGHT = 320  # pixels: the first figure of the page is whole on its first screen
 ZERO_DISTANCE = 0.5  # where distance 0 stands on a log axis
 NULL = "null: random errors of the same size"
 STYLES = {"quantized": (ORANGE, "solid"), "tuned": (BLUE, "solid"), "reference": (GREY, "dash"), NULL: (GREY, "dot")}
@@ -67,7 +68,7 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
                 2,
             )
             tables[0]["null_attention_kl"] = null.attention_kl
-    framed(figure, "query position, tokens", "", log_x=True)
+    framed(figure, "query position, tokens", "", height=FIRST_HEIGHT, log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
     growth_said, won_said = words.grown(seen["quantized"]), words.won(seen)
@@ -130,7 +131,7 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
                     name=f"null: {group.name}, KL",
                     hovertemplate=f"null of {group.name}<br>position %{{x}}: KL %{{y:.4g}} nats<extra></extra>",
                 )
-    framed(figure, "query position, tokens", "", log_x=True)
+    framed(figure, "query position, tokens", "", height=FIRST_HEIGHT, log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
     most, own = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
@@ -199,7 +200,7 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         f"Are far keys noisier than near ones?{words.further(seen['quantized'])}",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"The same error by how far back the key stands, at the sampled query rows.{words.against(tuned)}"
+        f"The same error by how far back the key is, at the sampled query rows.{words.against(tuned)}"
         + (BLIND if null else "")
         + words.bars(seen["quantized"]),
         counted_on(seen["quantized"].sample),

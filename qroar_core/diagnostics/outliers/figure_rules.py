@@ -178,11 +178,11 @@ def error_share(diagnosis: Diagnosis) -> Picture:
     means = {name: mean_of(z) or 0.0 for name, z in shown.items()}
     apart, own = "", means.get(IN_FORCE)
     if own is not None and found.which_keys:  # counted on other keys, so beside another null
-        panels.append(Panel("null: of the setting's", found.entry_share_in_force, columns, "band", "band"))
+        panels.append(Panel("null: of the setup's", found.entry_share_in_force, columns, "band", "band"))
         named["in_force_entries"] = found.entry_share_in_force
         means.pop(IN_FORCE)
         apart = (
-            f"; of the keys that the setting's quantizer rounds, {mean_of(found.entry_share_in_force) or 0:.1%} and "
+            f"; of the keys that the setup's quantizer rounds, {mean_of(found.entry_share_in_force) or 0:.1%} and "
             f"{own:.1%} of its error"
         )
     parts = " and ".join(f"{mean:.1%} of the {_error(name)}" for name, mean in means.items())
@@ -232,16 +232,16 @@ def _distinct(diagnosis: Diagnosis, named: Mapping[str, LayerBand]) -> tuple[dic
         return dict(named), ""
     probes = {name: z for name, z in named.items() if name != IN_FORCE}
     if not any(v for row in mine for v in row):
-        return probes, " The setting's quantizer rounds no key of this context, so it is not drawn."
+        return probes, " The setup's quantizer rounds no key of this context, so it is not drawn."
     twin = next((name for name, z in probes.items() if z == mine), None)
     if twin is not None:
-        return probes, f" The setting's quantizer errs as {twin} does in every cell, so it is not drawn again."
+        return probes, f" The setup's quantizer errs as {twin} does in every cell, so it is not drawn again."
     found = diagnosis.outliers
     if found.which_keys:
         both = named is found.error_share
         but = "But the" if found.of_quantized_model else "The"
         return dict(named), (
-            f" {but} setting's error{' and its null are' if both else ' is'} of the {found.which_keys}; int8's and "
+            f" {but} setup's error{' and its null are' if both else ' is'} of the {found.which_keys}; int8's and "
             f"int4's{' and the other null' * both} are of all keys of the unquantized model."
         )
     return dict(named), "" if found.entry_share_in_force else _older_keys(diagnosis)
@@ -252,16 +252,16 @@ def _older_keys(diagnosis: Diagnosis) -> str:
     said, exact, noise = "", diagnosis.outliers.still_exact, diagnosis.logit_noise
     if exact:
         said = (
-            f" The setting's quantizer leaves the newest {exact:,} keys exact: its error is of the keys that the "
+            f" The setup's quantizer leaves the newest {exact:,} keys exact: its error is of the keys that the "
             "context's last query reads rounded, int8's, int4's and the null are of all keys."
         )
     if noise is not None and which_errors(noise.kind) == PROPAGATED:
-        said += " This file is older: the setting's error is counted on the keys of the unquantized model too."
+        said += " This file is older: the setup's error is counted on the keys of the unquantized model too."
     return said
 
 
 def _error(quantizer: str) -> str:
-    return "error of the setting's quantizer" if quantizer == IN_FORCE else f"{quantizer} error"
+    return "error of the setup's quantizer" if quantizer == IN_FORCE else f"{quantizer} error"
 
 
 def _short(quantizer: str) -> str:

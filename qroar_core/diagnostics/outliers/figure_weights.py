@@ -190,11 +190,11 @@ def _of_width(named: dict, bits: str) -> dict:
 
 
 def _scale(quantizer: str) -> str:
-    return "as the setting rounds" if quantizer == "in force" else quantizer.split(" ", 1)[1]
+    return "as the setup rounds" if quantizer == "in force" else quantizer.split(" ", 1)[1]
 
 
 def _error_words(quantizer: str) -> str:
-    return "error of the setting's quantizer" if quantizer == "in force" else f"{quantizer} error"
+    return "error of the setup's quantizer" if quantizer == "in force" else f"{quantizer} error"
 
 
 def _error(quantizer: str) -> str:

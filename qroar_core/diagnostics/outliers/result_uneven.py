@@ -39,4 +39,4 @@ def uneven_rows(of: str, shares: Mapping[str, LayerBand], spreads: Mapping[str, 
 
 def called(quantizer: str) -> str:
     """A quantizer in words."""
-    return "the setting's quantizer" if quantizer == "in force" else quantizer
+    return "the setup's quantizer" if quantizer == "in force" else quantizer

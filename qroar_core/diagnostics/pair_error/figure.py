@@ -82,7 +82,7 @@ def amplitude_and_phase(diagnosis: Diagnosis, tuned: Diagnosis | None = None) ->
     if null:
         how += (
             " The null (grey crosses, dotted from band to band) is the same errors, each pair's turned to a random "
-            "angle: where they are small, half of their energy is length, and the thin line is where they stand. A "
+            "angle: where they are small, half of their energy is length, and they lie on the thin line. A "
             "band above its cross loses more length than such errors would."
         )
     return Picture(_title(seen), figure, table, how, counted_on(seen.sample))

@@ -98,7 +98,7 @@ def _ends(name: str, tensor: RoundedTensor, diagnosis: Diagnosis) -> str:
             f"These shares are of {name} as the quantizer is given it,{every} behind the errors of earlier layers"
         )
     if parts:  # a random angle would not do: what is given to the grid decides, not its error
-        parts.append("Shares have no null but 0: they count values by the grid itself, and without one none is touched")
+        parts.append("Shares have no null but 0: they depend on the grid itself, and without one no value changes")
     return "".join(f" {part}." for part in parts)
 
 

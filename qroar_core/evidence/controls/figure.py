@@ -104,8 +104,8 @@ def number_formats(result: Controls) -> Picture | None:
         "Does the gain depend on the number format of the reference?",
         figure,
         pd.DataFrame([_format_line(one) for one in result.precisions]),
-        "Left of 0 a quantized model would beat its own reference: then that reference is poor, as float16 is where "
-        f"values overflow, and the comparison says nothing about quantization.{left_out}",
+        "Left of 0 a quantized model would be better than its own reference: then that reference is poor, as float16 "
+        f"is where values overflow, and the comparison does not measure quantization.{left_out}",
     )
 
 

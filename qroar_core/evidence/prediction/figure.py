@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.evidence.prediction.findings import says
+from qroar_core.evidence.prediction.findings import prediction_verb
 from qroar_core.evidence.prediction.result import Cost, Prediction, Rank
 from qroar_core.figures.picture import (
     BAND_AXIS,
@@ -51,7 +51,9 @@ def forest(result: Prediction) -> Picture:
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 11},
             error_x=_bars([(r.rho, r.low, r.high) for _, _, r in found]),
-            hovertext=[f"{d.words}, {name}: {says(r)}<br>rho {_range(r)}, {r.points} points" for _, d, r in found],
+            hovertext=[
+                f"{d.words}, {name}: {prediction_verb(r)}<br>rho {_range(r)}, {r.points} points" for _, d, r in found
+            ],
             hoverinfo="text",
         )
         rows += [
@@ -63,7 +65,7 @@ def forest(result: Prediction) -> Picture:
                 "low": r.low,
                 "high": r.high,
                 "points": r.points,
-                "says": says(r),
+                "finding": prediction_verb(r),
             }
             for _, d, r in found
         ]

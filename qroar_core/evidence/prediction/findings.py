@@ -179,7 +179,7 @@ def sentences(
     """`headline` and `findings` of a Prediction."""
     bands = [part for part in parts if part.pairs is not None]
     pressure = next(d for d in diagnostics if d.name == PRESSURE)
-    head = f"Interpolation pressure {says(pressure.by_band)} what a band costs here{_rho(pressure.by_band)}"
+    head = f"Interpolation pressure {prediction_verb(pressure.by_band)} what a band costs here{_rho(pressure.by_band)}"
     if pressure.by_band is not None:
         head += f" over {pressure.by_band.points} bands"
     clear = sum(band.low > 0 for band in bands)
@@ -199,7 +199,7 @@ def sentences(
     return {"headline": head, "findings": found}
 
 
-def says(found: Rank | None) -> str:
+def prediction_verb(found: Rank | None) -> str:
     """What an interval of rho says, as a verb."""
     if found is None:
         return "cannot be compared with"
@@ -218,7 +218,7 @@ def _best(diagnostics: Sequence[RankedDiagnostic], level: str, where: str) -> st
     known.sort(key=lambda pair: -pair[1].rho)
     mine = [f"{d.words} ({_short(r)})" for d, r in known if not d.baseline and r.low > 0]
     count = sum(not d.baseline for d, _ in known)
-    naive = [f"{d.words} {says(r)} ({_short(r)})" for d, r in known if d.baseline]
+    naive = [f"{d.words} {prediction_verb(r)} ({_short(r)})" for d, r in known if d.baseline]
     said = f"{len(mine)} of {count} diagnostics predict" + (f": {', '.join(mine)}" if mine else "")
     beside = f"; for comparison {', '.join(naive)}" if naive else ""
     return f"{where}, {said}{beside}" if known else f"{where}, nothing can be compared"

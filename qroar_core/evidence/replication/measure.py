@@ -64,7 +64,7 @@ def measure_claims(
         BadText: too little text for the windows asked.
     """
     if not cases or any(case.quant.is_none for case in cases):
-        raise BadSpec("a replication needs settings that quantize something", where="replicate")
+        raise BadSpec("a replication needs setups that quantize something", where="replicate")
     native = loaded.geometry.original_context
     length = spec.length or max(promised_length(loaded, case.rope) for case in cases)
     short = spec.short_length or min(native, max(2, length // 4))

@@ -118,7 +118,7 @@ def peaks(shown: Aliasing) -> Picture:
         columns=["band", "first_pair", "last_pair", "native_peak", "native_at", "interpolated_peak", "interpolated_at"],
     )
     return Picture(
-        "Which bands take far for near?",
+        "Which bands confuse far with near?",
         figure,
         table,
         "A tall bar means some far distance looks to the band almost like distance 0. No bar: no side peak "

@@ -64,11 +64,11 @@ def clocks(shown: Clocks) -> Picture:
         }
     )
     return Picture(
-        f"{shown.distance} tokens apart, the two hands of a clock keep their angle wherever the tokens stand",
+        f"{shown.distance} tokens apart, the two hands of a clock keep their angle wherever the tokens are",
         figure,
         table,
         "Each clock is one RoPE pair. A hand starts at the right and turns counter-clockwise by ω per token; the grey "
-        "angle between the hands is all that a logit sees of the two positions. Play moves both tokens on.",
+        "angle between the hands is all that a logit depends on of the two positions. Play moves both tokens on.",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Interpolation, Method, Range, RopeParameterInputs, stretch
+from qroar_core.interpolations.base import Formula, Interpolation, Method, Range, RopeParameterInputs, stretch
 from qroar_core.interpolations.methods.ntk import exponents
 from qroar_core.interpolations.spec import RopeSpec
 
@@ -41,4 +41,7 @@ METHOD = Method(
     llama_cpp=_llama_cpp,
     searched=_searched,
     length_matters=True,
+    formula=Formula(
+        "omega_i g^(-2i/(r-2)), g = s L/L0 - (s - 1); omega_i for L <= L0", "-(2i/(r-2)) omega_i(s) s (L/L0 - 1) / g"
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Interpolation, Method, Range, RopeParameterInputs, stretch
+from qroar_core.interpolations.base import Formula, Interpolation, Method, Range, RopeParameterInputs, stretch
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -37,4 +37,5 @@ METHOD = Method(
     llama_cpp=_llama_cpp,
     searched=_searched,
     required_keys=("factor",),
+    formula=Formula("omega_i / s", "-omega_i(s)"),
 )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Interpolation, Method, Option, Range, RopeParameterInputs
+from qroar_core.interpolations.base import Formula, Interpolation, Method, Option, Range, RopeParameterInputs
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
 
 
 def _searched(s: float, reach: float) -> tuple[Range, ...]:
-    return (Range("low_freq_factor", 0.25, 3.0), Range("high_freq_factor", 3.2, 32.0))
+    return (Range("low_freq_factor", 0.25, 3.0, unit="turns"), Range("high_freq_factor", 3.2, 32.0, unit="turns"))
 
 
 METHOD = Method(
@@ -56,4 +56,5 @@ METHOD = Method(
     own_options=_own_options,
     llama_cpp=_llama_cpp,
     searched=_searched,
+    formula=Formula("omega_i (m_i + (1 - m_i)/s)", "-(1 - m_i) omega_i / s"),
 )

@@ -11,6 +11,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.interpolations.base import (
     ATTENTION,
     ROUNDING,
+    Formula,
     Interpolation,
     Method,
     Range,
@@ -93,7 +94,8 @@ def _searched(s: float, reach: float) -> tuple[Range, ...]:
     So lambda never falls from a pair to a slower one.
     """
     shares = (Range(_share(knot), 0.0, 1.0, log=False) for knot in range(KNOTS - 1))
-    return (Range("slowest", max(1.0, s / 2), 3 * s), *shares, ATTENTION)
+    slowest = Range("slowest", max(1.0, s / 2), 3 * s, formula="max(1, s/2) to 3 s")
+    return (slowest, *shares, ATTENTION)
 
 
 def _with_numbers(spec: RopeSpec, numbers: Mapping[str, float], pairs: int) -> RopeSpec:
@@ -149,4 +151,9 @@ METHOD = Method(
     searched=_searched,
     with_numbers=_with_numbers,
     near=_near,
+    formula=Formula(
+        "omega_i / factor_i, lists that come with a checkpoint",
+        "-(ln factor_i / ln s) omega_i(s)",
+        "with the checkpoint",
+    ),
 )

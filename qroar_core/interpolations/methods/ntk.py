@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.base import Interpolation, Method, Range, RopeParameterInputs, stretch
+from qroar_core.interpolations.base import Formula, Interpolation, Method, Range, RopeParameterInputs, stretch
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -54,4 +54,5 @@ METHOD = Method(
     _slope,
     llama_cpp=_llama_cpp,
     searched=_searched,
+    formula=Formula("omega_i s^(-2i/(r-2))", "-(2i/(r-2)) omega_i(s)"),
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.base import (
     ATTENTION,
+    Formula,
     Interpolation,
     Method,
     Option,
@@ -102,7 +103,7 @@ def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
 
 
 def _searched(s: float, reach: float) -> tuple[Range, ...]:
-    return (Range("beta_fast", 6.0, 256.0), Range("beta_slow", 0.0625, 4.0), ATTENTION)
+    return (Range("beta_fast", 6.0, 256.0, unit="turns"), Range("beta_slow", 0.0625, 4.0, unit="turns"), ATTENTION)
 
 
 METHOD = Method(
@@ -122,4 +123,5 @@ METHOD = Method(
     own_options=_own_options,
     llama_cpp=_llama_cpp,
     searched=_searched,
+    formula=Formula("omega_i (gamma_i + (1 - gamma_i)/s)", "-(1 - gamma_i) omega_i / s", "0.1 ln s + 1"),
 )

@@ -9,4 +9,4 @@ def _error(moved: MovedRows) -> Tensor:
     return moved.by_kv_head(moved.output_change().square().sum(-1))
 
 
-METRIC = ErrorMetric("square error of the attention output", 30, _error)
+METRIC = ErrorMetric("square error of the attention output", 30, _error, "|o^ - o|^2")

@@ -13,4 +13,4 @@ def _error(moved: MovedRows) -> Tensor:
     return moved.by_kv_head((torch.matmul(change, moved.w_o) * change).sum(-1))
 
 
-METRIC = ErrorMetric("square error of the attention output after W_O", 40, _error)
+METRIC = ErrorMetric("square error of the attention output after W_O", 40, _error, "|W_O (o^ - o)|^2")

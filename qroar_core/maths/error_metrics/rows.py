@@ -24,4 +24,4 @@ def _error(moved: MovedRows) -> Tensor:
     return grown.log1p().sum(1)
 
 
-METRIC = ErrorMetric("KL of the attention rows", 20, _error)
+METRIC = ErrorMetric("KL of the attention rows", 20, _error, "KL(p || p^)")

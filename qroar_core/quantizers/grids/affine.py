@@ -21,4 +21,4 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     return Grid(step, inverse_of(step), to_nearest, 0, top, zero)
 
 
-LEVELS = LevelSet("affine, min..max", 20, _grid, lambda bits: (2**bits - 1) / 2)
+LEVELS = LevelSet("affine, min..max", 20, _grid, lambda bits: (2**bits - 1) / 2, stored=2)

@@ -33,7 +33,7 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     q0 = (edge / step).detach().round_()
     step = torch.where(q0 != 0, edge / torch.where(q0 != 0, q0, 1.0), step)
     offset = torch.where(q0 != 0, edge, 0.0)
-    return Grid(store(step), inverse_of(step), to_nearest, 0, top, store(offset), offset)
+    return Grid(store(step), inverse_of(step), to_nearest, 0, top, store(offset), offset, step.detach())
 
 
-LEVELS = LevelSet("MLX affine", 50, _grid, symmetric_code, from_block=True)
+LEVELS = LevelSet("MLX affine", 50, _grid, symmetric_code, from_block=True, stored=2)

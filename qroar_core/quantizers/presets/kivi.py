@@ -21,6 +21,8 @@ RUNTIME = Runtime(
             "jy-yuan/KIVI models/llama_kivi.py, quant/new_pack.py; arXiv 2402.02750 (G 32, R 128)",
             "A prompt is read in full precision and rounded behind its last query; here as if its tokens came one at a "
             "time. KIVI keeps V's newest 128 tokens as a sliding window; here in aligned blocks of 128, as its K.",
+            asked="KIVI at 2 bits",
+            what="K by channel in groups of 32 tokens, V by groups of 32 channels of a token; the newest tokens exact",
         ),
     },
 )

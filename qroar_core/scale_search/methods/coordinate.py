@@ -29,4 +29,11 @@ def coordinate(run: SearchState, starts: dict[str, Tensor]) -> None:
         run.report(trial + 1, "best of every unit", run.value, run.value)
 
 
-METHOD = SearchMethod(20, coordinate, swept, ("sweeps", "grid_points"), label="sweep")
+METHOD = SearchMethod(
+    20,
+    coordinate,
+    swept,
+    ("sweeps", "grid_points"),
+    "coordinate descent, band by band over a logarithmic grid that contains 1; every head keeps its best",
+    label="sweep",
+)

@@ -1,4 +1,4 @@
-"""Adam on log2 g through straight-through rounding, a few rows of one window a step.
+"""Adam on the point of the search through straight-through rounding, a few rows of one window a step.
 
 A continued search goes on exactly as if it had never stopped while its optimizer's state is in memory.
 """
@@ -41,4 +41,12 @@ def gradient(run: SearchState, starts: dict[str, Tensor]) -> None:
         run.report(spec.steps + 1, "gradient result", run.value, run.value)
 
 
-METHOD = SearchMethod(10, gradient, lambda spec, bands: spec.steps, ("steps",), label="gradient step", gradient=True)
+METHOD = SearchMethod(
+    10,
+    gradient,
+    lambda spec, bands: spec.steps,
+    ("steps",),
+    "Adam through straight-through rounding, from the best start of every head; also for what only gradients search",
+    label="gradient step",
+    gradient=True,
+)

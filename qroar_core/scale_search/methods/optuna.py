@@ -33,4 +33,12 @@ def proposed(run: SearchState, starts: dict[str, Tensor]) -> None:
         run.report(run.spec.trials + 1, "best of every unit", run.value, run.value)
 
 
-METHOD = SearchMethod(30, proposed, lambda spec, bands: spec.trials, ("trials",), label="trial", independent=True)
+METHOD = SearchMethod(
+    30,
+    proposed,
+    lambda spec, bands: spec.trials,
+    ("trials",),
+    "one scale per band for all heads, proposed by an Optuna sampler (`--sampler`); every head keeps its best",
+    label="trial",
+    independent=True,
+)

@@ -14,4 +14,9 @@ def _require_seen(problem: SearchProblem) -> None:
         )
 
 
-OBJECTIVE = Objective("cached attention (fast)", 10, _require_seen)
+OBJECTIVE = Objective(
+    "cached attention (fast)",
+    10,
+    _require_seen,
+    what="the attention error metric on q rows, k and v that are captured once; no candidate needs a forward pass",
+)

@@ -26,7 +26,7 @@ from qroar_core.scale_search.objective import Objective
 from qroar_core.scale_search.optuna_candidates import ScaleProposals, TrialRunner, grid_of, sequential, swept
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.result import HistoryPoint
-from qroar_core.scale_search.search_methods import methods
+from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.scale_search.state import AdamState, clamp
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.scales import Scales
@@ -108,7 +108,7 @@ class FullSearch(BestCandidate):
 
     @property
     def _independent(self) -> bool:
-        return methods()[self.objective.spec.method].independent
+        return search_methods()[self.objective.spec.method].independent
 
     def _candidates(self, told: list[float]) -> Iterable[tuple[Tensor, str]]:
         spec = self.objective.spec
@@ -164,4 +164,6 @@ OBJECTIVE = Objective(
     reads=("trials", "sweeps", "grid_points"),
     gradient=False,
     reads_development=True,
+    what="length-weighted NLL of development text under the real quantized model, a forward pass a candidate; "
+    "one factor per band of the whole model",
 )

@@ -75,7 +75,7 @@ class KLObjective:
         return self.known[key]
 
     def gradient(self, point: Tensor, window: int) -> tuple[Tensor, float]:
-        """d KL / d log2 g on one window, pooled to the granularity, (layers, kv, bands); and the KL there."""
+        """d KL / d point on one window, pooled to the granularity, shaped as the point; and the KL there."""
         x = point.clone().requires_grad_(True)
         with torch.enable_grad(), self._open() as model:
             hidden = model.hidden(self.ids[window], x)[:-1]
@@ -186,4 +186,5 @@ OBJECTIVE = Objective(
     words="by gradients of the KL through the whole model",
     reads=("polish_steps",),
     independent=False,
+    what="after the cached search, gradients of the KL to the unquantized model through the whole model (64 steps)",
 )

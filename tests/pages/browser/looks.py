@@ -124,6 +124,12 @@ SCROLLED = """() => [...document.querySelectorAll('[data-testid=stElementContain
   .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1)
   .map(e => [e.className.match(/st-key-[\\w-]+/)?.[0], e.scrollWidth, e.clientWidth])"""
 
+BELOW = """() => {  // where the first finding or figure ends, pixels below the top of the page; null: there is none
+  const main = document.querySelector('[data-testid=stMain]');
+  const first = [...main.querySelectorAll('[data-testid=stAlert], .js-plotly-plot')].find(e => e.checkVisibility());
+  return first ? first.getBoundingClientRect().bottom + main.scrollTop : null;
+}"""
+
 EVERYTHING = {
     "low contrast": TEXTS,
     "cut": CUT,

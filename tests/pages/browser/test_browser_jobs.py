@@ -85,12 +85,12 @@ def test_every_page_has_the_queue_and_cancels_a_job_whose_setting_was_changed(da
         for name in PAGES:
             go(page, name)
             assert len(queue(page)) == 3, name
-            page.screenshot(path=str(shots / f"queue-{name.lower()}.png"), timeout=SHORT)
+            walk.shoot(page, shots / f"queue-{name.lower()}.png")
         for path, heading in COLD.items():
             other.goto(f"{dashboard.address}/{path}")
             other.get_by_role("heading", level=1, name=heading).wait_for(timeout=SHORT)
             soon(other, lambda: len(queue(other)), 3)
-            other.screenshot(path=str(shots / f"queue-other-{path or 'start'}.png"), timeout=SHORT)
+            walk.shoot(other, shots / f"queue-other-{path or 'start'}.png")
         cancel = page.locator(".st-key-queued-1").get_by_role("button", name="Cancel")
         cancel.click()
         soon(page, lambda: queue(page)[1:], ["Read q and k of demo: waiting for “Tune demo” to finish"])
@@ -170,9 +170,9 @@ def test_undo_of_a_page_that_shows_older_scales_leaves_those_of_another_setting(
     page.get_by_text("SmoothAttention applied").wait_for(timeout=SHORT)  # as it was drawn before the other's
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("nothing was undone in demo's weights").wait_for(timeout=SHORT)
-    page.get_by_text("SmoothAttention of another setting applied").wait_for(timeout=SHORT)
-    walk.strip(page).get_by_text("scales of another setting applied: linear ×2").wait_for(timeout=SHORT)
-    page.get_by_role("button", name="Go to their setting").click()
+    page.get_by_text("SmoothAttention of another setup applied").wait_for(timeout=SHORT)
+    walk.strip(page).get_by_text("scales of another setup applied: linear ×2").wait_for(timeout=SHORT)
+    page.get_by_role("button", name="Go to their setup").click()
     page.get_by_text("SmoothAttention applied").wait_for(timeout=SHORT)
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("as loaded, no scales in").wait_for(timeout=SHORT)

@@ -12,15 +12,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.pages.browser import walk
-from tests.pages.browser.walk import LONG, ROOT, SHORT, chart, drawn, go, metrics, soon, strip
+from tests.pages.browser.walk import LONG, ROOT, SHORT, chart, drawn, go, metrics, soon, status_bar
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 OPENING = 2  # times the processor time of the imports alone, from the server's start to a loaded demo model
 IMPORTS = "import torch, streamlit.web.cli, plotly.graph_objects, pandas; from transformers import LlamaForCausalLM"
 ANSWER = 2  # seconds of one core within which Cancel answers
 DRAWN_TO = 0.002  # hands have three digits
-ADDRESS = 'search={"steps":200}'
-MIDDLE = 50  # candidates after which the search waits to be cancelled
+ADDRESS = 'search={"steps":120}'
+MIDDLE = 30  # candidates after which the search waits to be cancelled
 SAID = re.compile(r"^(Significant gain: |No significant gain: keep identity)")
 
 
@@ -122,7 +122,7 @@ def written(values):
 def diagnose(page, dashboard):
     go(page, "Pressure")
     for words in ("demo", "YaRN ×4", "K int4 per token", "1024 tokens", "weights as loaded", "Rescaling can act here"):
-        assert words in strip(page).inner_text()
+        assert words in status_bar(page).inner_text()
     page.get_by_role("button", name="Diagnose", exact=True).click()
     chart(page, "unseen-phases").wait_for(timeout=LONG)
     diagnosis = walk.read_json(walk.the_run(dashboard.runs), "diagnosis.json")
@@ -207,13 +207,13 @@ def search_cancel_resume(page, visit, dashboard):
 
 def apply_and_undo(page):
     page.get_by_role("button", name="Apply").click()
-    strip(page).get_by_text("scales applied").wait_for(timeout=SHORT)
+    status_bar(page).get_by_text("scales applied").wait_for(timeout=SHORT)
     page.get_by_text("tuned scales applied").wait_for(timeout=SHORT)
     go(page, "Noise")
-    strip(page).get_by_text("scales applied").wait_for(timeout=SHORT)
+    status_bar(page).get_by_text("scales applied").wait_for(timeout=SHORT)
     go(page, "Tune")
     page.get_by_role("button", name="Undo").click()
-    strip(page).get_by_text("weights as loaded").wait_for(timeout=SHORT)
+    status_bar(page).get_by_text("weights as loaded").wait_for(timeout=SHORT)
 
 
 def evaluate(page, dashboard):

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 MIDDLE = 1280  # pixels
 READ_AT = (MIDDLE, 800)
 WIDE = (1440, 2560)  # pages grow no further between them
+FIRST_SCREEN = 900  # pixels, of 1440 x 900
 STOPS = 26  # presses of Tab from an empty Start page to a started search
 FIGURES = {f"Learn {lesson}": 2 if lesson == "aliasing" else 1 for lesson in QUESTIONS}
 FIGURES |= {"Bands": 1, "Pressure": 6, "Tails": 4, "Outliers": 11, "Noise": 11, "Tune": 2, "Evaluate": 6}
@@ -98,6 +99,9 @@ def test_every_page_in_both_themes(viewed, shots, theme):
                 walk.shoot(page, shots / f"{part.lower().replace(' ', '-')}-{theme}-{width}.png")
             for width in WIDE if light else ():
                 look_at(page, width)
+                end = page.evaluate(looks.BELOW)
+                if name != "Learn" and end is not None and end > FIRST_SCREEN:  # the answer of a page
+                    faults.append((part, width, "below the first screen", end))
                 if over := page.evaluate(looks.SIDEWAYS):
                     faults.append((part, width, "sideways", over))
             look_at(page, MIDDLE)
@@ -198,7 +202,7 @@ def test_a_search_is_reached_by_few_keys_and_focus_survives_a_load(dashboard, vi
     walk.settle(page)
     tag, named, _ = page.evaluate(FOCUS)
     assert (tag, named.split("\n")[-1]) == ("button", "Demo model")  # below its icon; body's text has both too
-    tab_to("Search scales for this setting")
+    tab_to("Search scales for this setup")
     page.get_by_role("heading", level=1, name="Tune").wait_for(timeout=SHORT)
     walk.settle(page)
     tab_to("Start the search")

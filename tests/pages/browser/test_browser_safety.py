@@ -131,7 +131,7 @@ def test_a_tour_of_every_page_asks_nobody_else_and_makes_nothing_of_the_strings(
         for label in buttons:
             page.get_by_role("button", name=label, exact=True).click(timeout=SHORT)
             walk.settle(page)
-            page.wait_for_timeout(2500)  # the page looks at a job every second
+            page.wait_for_timeout(1200)  # three looks at a job
             walk.settle(page)
         walk.unfold(page)
         if name not in ("Learn", "Start"):
@@ -157,7 +157,7 @@ def runs_called_so(page, tab, dashboard):
             page.get_by_text("Open a run folder from elsewhere").click()
         field.fill(str(dashboard.home / name))
         page.get_by_role("button", name="Open folder").click()
-        page.wait_for_timeout(1500)
+        page.wait_for_timeout(800)
         walk.settle(page)
         tab.is_at_home(dashboard)
     menu = page.get_by_role("combobox", name="Compare runs")
@@ -180,7 +180,7 @@ def go(page, name):
     path = {"Start": ""}.get(name, name.lower())
     page.wait_for_function("path => location.pathname === '/' + path", arg=path, timeout=SHORT)
     walk.settle(page)
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(200)
     walk.settle(page)
 
 

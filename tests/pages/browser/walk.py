@@ -100,9 +100,9 @@ def load_demo(page):
     return time.monotonic() - clicked
 
 
-def strip(page):
-    """The setting strip of every page after Start."""
-    return page.locator(".st-key-strip")
+def status_bar(page):
+    """The status bar of every page after Start."""
+    return page.locator(".st-key-status_bar")
 
 
 def metrics(page):

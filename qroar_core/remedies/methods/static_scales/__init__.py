@@ -7,7 +7,8 @@ from qroar_core.remedies.remedy import FREE, READY, Remedy
 
 
 def _under(quant: QuantSpec) -> QuantSpec | None:
-    return quant if any(spec is not None and spec.scale == "tensor" for spec in (quant.k, quant.v)) else None
+    caches = [spec for spec in (quant.k, quant.v) if spec is not None]
+    return quant if any(spec.scale == "tensor" and spec.bits <= 8 for spec in caches) else None  # 16 bits need no scale
 
 
 REMEDY = Remedy(

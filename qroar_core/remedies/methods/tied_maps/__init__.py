@@ -12,7 +12,7 @@ REMEDY = Remedy(
     "K cache",
     FREE,
     "an interpolation by a list of frequencies (LongRoPE's factors, rope_freqs.weight); maps are inside W_Q and W_K",
-    "this search, scales, angles and maps under `--tie`; the setting's tie, or the one that `--tie auto` chooses",
+    "this search, scales, angles and maps under `--tie`; the setup's tie, or the one that `--tie auto` chooses",
     where_channels_of_k_share_a_scale,
     needs="a K cache or q and k activations whose channels share a scale",
     takes_scales=False,

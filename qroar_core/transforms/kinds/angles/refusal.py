@@ -1,4 +1,4 @@
-"""Who takes pair angles."""
+"""Which models take pair angles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who takes a K offset, and when any channel stands still."""
+"""Which models take a K offset, and when any channel stands still."""
 
 from __future__ import annotations
 

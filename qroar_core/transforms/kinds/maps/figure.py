@@ -34,9 +34,9 @@ def by_layer_and_group(scales: ScalesFile) -> Picture | None:
         f"In {words_of(widest)} the maps spread one channel over {mean:.1f} of {widest.size} on average",
         figure,
         table.drop(columns="row"),
-        "A cell says over how many channels of K the map spreads what lay in one: 1 leaves it where it was, the number "
-        "of the group's channels spreads it evenly. It is (sum of squares)^2 / (sum of fourth powers) of a column of "
-        "the map, the mean over its columns.",
+        "A cell is the number of channels of K over which the map spreads one channel: 1 leaves it where it was, the "
+        "number of the group's channels spreads it evenly. It is (sum of squares)^2 / (sum of fourth powers) of a "
+        "column of the map, the mean over its columns.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Who takes maps, and when any channels turn alike."""
+"""Which models take maps, and when any channels turn alike."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ def by_layer_and_head(scales: ScalesFile) -> Picture | None:
         f"The value maps spread one channel of V over {mean:.1f} of {size} on average",
         figure,
         head_table(layers, reached, "spread_over"),
-        "A cell says over how many channels of V the map spreads what lay in one: 1 leaves it where it was, the number "
-        "of V's channels spreads it evenly. It is (sum of squares)^2 / (sum of fourth powers) of a column of the map, "
-        "the mean over its columns.",
+        "A cell is the number of channels of V over which the map spreads one channel: 1 leaves it where it was, the "
+        "number of V's channels spreads it evenly. It is (sum of squares)^2 / (sum of fourth powers) of a column of "
+        "the map, the mean over its columns.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Who takes value maps, and when they have something to help."""
+"""Which models take value maps, and when those can help."""
 
 from __future__ import annotations
 
