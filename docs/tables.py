@@ -84,7 +84,8 @@ def searched_interpolations_table() -> str:
         ranges = one.searched(4.0, 4.0)
         numbers = ", ".join(f"`{number.name}`" for number in ranges)
         bounds = [(words, len(list(same))) for words, same in groupby(map(_bounds, ranges))]
-        rows.append(f"| `{name}` | {numbers} | {'; '.join(w + ' each' * (count > 1) for w, count in bounds)} |")
+        bounds_words = "; ".join(words + " each" * (count > 1) for words, count in bounds)
+        rows.append(f"| `{name}` | {numbers or 'none: it is tried as it is'} | {bounds_words} |")
     return "\n".join(["| `--rope` | searched | bounds |", "|---|---|---|", *rows])
 
 

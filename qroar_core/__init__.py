@@ -77,16 +77,18 @@ __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "
 __all__ += ["RopeSearch", "TieChoice", "choose_ties", "load_rope", "search", "ties", "tune_rope"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from qroar_core.large_imports import large_imports
+if not TYPE_CHECKING:  # a type checker knows the names above, and no others
 
-    module, _, inside = _WHERE[name].partition(":")
-    with large_imports(freeze=False):
-        found = getattr(import_module(f"{__name__}.{module}"), inside or name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> Any:
+        if name not in _WHERE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from qroar_core.large_imports import large_imports
+
+        module, _, inside = _WHERE[name].partition(":")
+        with large_imports(freeze=False):
+            found = getattr(import_module(f"{__name__}.{module}"), inside or name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -53,6 +53,8 @@ def test_an_interpolation(with_file):
     assert shown.splitlines()[0].count("cooler_yarn") == 2
     formula = "omega_i (gamma_i + (1 - gamma_i)/s) | -(1 - gamma_i) omega_i / s | 1"
     assert f"| `cooler_yarn` | YaRN without temperature | {formula} |" in shown.splitlines()
+    searched = run("-c", "from docs.tables import searched_interpolations_table as table; print(table())")
+    assert "| `cooler_yarn` | none: it is tried as it is |  |" in searched.splitlines()
     cooler = json.loads(run("-m", "qroar_core", *EVALUATE[:7], "cooler_yarn", *EVALUATE[8:], "--k=int8"))
     plain = json.loads(run("-m", "qroar_core", *EVALUATE, "--k=int8"))
     assert cooler["rows"][0]["nll"] != plain["rows"][0]["nll"]
@@ -130,6 +132,8 @@ def test_a_quantizer_preset(with_file):
     assert abs(quantized[0] - quantized[1]) < 0.02
     menu = "from pages.forms import quantization; print(quantization.__dict__)"
     assert "mine5" in run("-c", menu)
+    rows = run("-c", "from docs.tables import presets_table; print(presets_table())").splitlines()
+    assert any(row.startswith("| `mine5` | --cache int5 | 5 bits, a scale per 16 channels |") for row in rows)
     library = "import qroar_core; print(qroar_core.quantization(kv='mine5'))"
     assert run("-c", library).strip().endswith("name='mine5')")
 

@@ -44,7 +44,7 @@ def controls(options: dict) -> None:
 @app.command()
 @takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, REPLICATE, OUT, intervals=True)
 def replicate(options: dict) -> None:
-    """Test the papers' claims on this model, setting by setting."""
+    """Test the papers' claims on this model, setup by setup."""
     from qroar_core.evidence.replication import run as stage
 
     folder, texts = new_folder(options), documents(options)

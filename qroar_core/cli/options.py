@@ -60,7 +60,7 @@ SETTING = [
         "groups of RoPE pairs that turn at one frequency, 0: stand still; auto: chosen on the model before a search",
         metavar="FIRST-LAST[:TURN],...|auto",
     ),
-    _option("weights", str, "none", "weight quantizer", metavar="none|intN"),
+    _option("weights", str, "none", "weight quantizer", metavar="none|intN|PRESET"),
     _option("weight_scale", str, "channel", "granularity of the weight scales"),
     _option("group_size", int | None, None, "inputs, channels or tokens per group"),
     _option("k", str | None, None, "K cache quantizer", metavar="none|intN|PRESET"),

@@ -25,6 +25,9 @@ def retrieval_spec(options: dict[str, Any]) -> RetrievalSpec:
             raise BadSpec(
                 f"not a list of percents: {options['depths']!r}", where="--depths", do="write for example 0,50,100"
             ) from error
+        for depth in given["depths"]:
+            if not 0 <= depth <= 1:
+                raise BadSpec(f"a depth is 0 to 100 percent of the text, got {100 * depth:g}", where="--depths")
     given |= {name: options[name] for name in ("trials", "slack") if options.get(name) is not None}
     for name, value in given.items():
         with about(f"--{name}"):

@@ -88,7 +88,7 @@ def test_a_length_that_was_typed_last_goes_along_to_the_next_page(page):
         if opened(page, "Pressure"):
             break
     page.get_by_role("heading", level=1, name="Pressure").wait_for(timeout=SHORT)
-    walk.strip(page).get_by_text("512 tokens").wait_for(timeout=SHORT)
+    walk.status_bar(page).get_by_text("512 tokens").wait_for(timeout=SHORT)
     assert asked(page, "length") == 512
 
 

@@ -171,7 +171,7 @@ def test_undo_of_a_page_that_shows_older_scales_leaves_those_of_another_setting(
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("nothing was undone in demo's weights").wait_for(timeout=SHORT)
     page.get_by_text("SmoothAttention of another setup applied").wait_for(timeout=SHORT)
-    walk.strip(page).get_by_text("scales of another setup applied: linear ×2").wait_for(timeout=SHORT)
+    walk.status_bar(page).get_by_text("scales of another setup applied: linear ×2").wait_for(timeout=SHORT)
     page.get_by_role("button", name="Go to their setup").click()
     page.get_by_text("SmoothAttention applied").wait_for(timeout=SHORT)
     page.get_by_role("button", name="Undo").click()
