@@ -45,8 +45,8 @@ def fake_quantize_weight(w: Tensor, spec: WeightQuantSpec) -> Tensor:
     if spec.scale == "group" and w.shape[1] % spec.group_size:
         raise BadSpec(
             f"group size {spec.group_size} does not divide in_features {w.shape[1]}",
-            where="--group-size",
-            do=f"choose a divisor of {w.shape[1]}, or --weight-scale channel",
+            where="quantized weights",
+            do=f"choose a group size that divides {w.shape[1]}, or one scale per row",
         )
     with torch.no_grad():
         work = w.detach() if w.dtype == torch.float64 else w.detach().float()
