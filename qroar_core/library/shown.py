@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.checks import path_of
-from qroar_core.errors import BadOutput, BadSpec
+from qroar_core.errors import BadOutput, BadSpec, QRoarError
 from qroar_core.figures.picture import Picture
 from qroar_core.result import Result
 from qroar_core.runs.file_kinds import other_kind_named
@@ -31,12 +31,24 @@ class Saved(Result):
     def save(self, path: Path | str) -> Path:
         """Write the JSON file that the dashboard and the command line read; whole or not at all. Returns its path.
 
+        A file of the same kind is replaced, anything else that lies there is not.
+
         Raises:
-            BadOutput: it cannot be written. BadSpec: no path.
+            BadOutput: it cannot be written, or something else lies there. BadSpec: no path.
         """
         path = path_of(f"{type(self).__name__}.save(...)", path, "give a path to write to")
+        if path.exists() and not self._is_of_this_kind(path):
+            raise BadOutput("something else lies there", where=str(path), do="choose another name, or delete it first")
         write_atomically(path, self.to_json())
         return path
+
+    @classmethod
+    def _is_of_this_kind(cls, path: Path) -> bool:
+        try:
+            cls.from_file(path)
+        except QRoarError:
+            return False
+        return True
 
 
 class Shown(Saved):

@@ -115,6 +115,11 @@ def test_a_diagnosis_is_the_stages_with_figures_a_table_and_a_file(tiny, setup, 
     assert found.text in repr(found)
     assert repr(found).startswith("Diagnosis: 3 bands")
     again = qroar.Diagnosis.load(found.save(tmp_path / "diagnosis.json"))
+    assert found.save(tmp_path / "diagnosis.json").is_file()  # one of its own is replaced
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(qroar.QRoarError, match="something else lies there; choose another name"):
+        found.save(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
     assert again == found
     with pytest.raises(BadSpec, match="no figure 'noise'; choose one of pressure"):
         found.plot("noise")
