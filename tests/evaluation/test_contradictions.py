@@ -1,4 +1,4 @@
-"""An evaluation whose closeness or curves contradict its rows is said to. The rest: tests/runs/test_agreement.py."""
+"""An evaluation whose kl_report or curves contradict its rows is said to. The rest: tests/runs/test_agreement.py."""
 
 import json
 
@@ -8,7 +8,7 @@ import torch
 from qroar_core.evaluation.contradictions import contradictions_of
 from qroar_core.evaluation.findings import position_curve
 from qroar_core.evaluation.kl_report import kl_report
-from qroar_core.evaluation.kl_report_contradictions import closeness_against
+from qroar_core.evaluation.kl_report_contradictions import kl_report_against
 from qroar_core.evaluation.result import Evaluation, KLReport
 from qroar_core.result_shapes import contradiction
 from tests.helpers import planted
@@ -16,7 +16,7 @@ from tests.helpers import planted
 WINDOWS = 4
 
 
-def closeness(seed=0, windows=WINDOWS):
+def planted_report(seed=0, windows=WINDOWS):
     """As of a quantized model: NLL a little higher, KL above zero."""
     draw = torch.Generator().manual_seed(seed)
     reference = torch.rand(windows, 64, generator=draw) * 4
@@ -44,22 +44,22 @@ def closeness(seed=0, windows=WINDOWS):
         ({"delta_p_rms_se": 99.0}, "delta_p_rms_se: 99, over 4 windows at most"),
     ],
 )
-def test_a_number_that_closeness_cannot_have_is_said(change, problem):
-    broken = KLReport.model_validate(closeness().model_dump() | change)
-    found = [contradiction(broken), *closeness_against(broken, WINDOWS)]
+def test_a_number_that_a_kl_report_cannot_have_is_said(change, problem):
+    broken = KLReport.model_validate(planted_report().model_dump() | change)
+    found = [contradiction(broken), *kl_report_against(broken, WINDOWS)]
     assert any(one.startswith(problem) for one in found), found
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_measured_closeness_follows(seed):
+def test_every_measured_kl_report_follows(seed):
     """Windows as different as can be too: all that is right in one, nothing in the next."""
     for windows in (1, 2, 7):
-        one = closeness(seed, windows).as_written()
+        one = planted_report(seed, windows).as_written()
         assert contradiction(one) == ""
-        assert list(closeness_against(one, windows)) == []
+        assert list(kl_report_against(one, windows)) == []
     apart = torch.tensor([[0.0] * 8, [9.0] * 8])
     far = kl_report(apart.flip(0), apart, apart, apart > 1).as_written()
-    assert list(closeness_against(far, 2)) == []
+    assert list(kl_report_against(far, 2)) == []
 
 
 def test_an_error_over_windows_is_the_most_that_two_opposite_windows_have():
@@ -67,8 +67,8 @@ def test_an_error_over_windows_is_the_most_that_two_opposite_windows_have():
     right = torch.tensor([[True] * 8, [False] * 8])
     even = kl_report(torch.zeros(2, 8), torch.zeros(2, 8), torch.zeros(2, 8), right)
     assert even.same_top1_se == pytest.approx(0.5)
-    assert list(closeness_against(even, 2)) == []
-    assert list(closeness_against(even.model_copy(update={"same_top1_se": 0.51}), 2)) != []
+    assert list(kl_report_against(even, 2)) == []
+    assert list(kl_report_against(even.model_copy(update={"same_top1_se": 0.51}), 2)) != []
 
 
 def with_curves(edit, points=5, targets=128, windows=16):

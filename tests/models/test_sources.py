@@ -13,7 +13,7 @@ import pytest
 from qroar_core.errors import BadCheckpoint, BadOutput, QRoarError, UnsupportedModel
 from qroar_core.models import smollm2
 from qroar_core.models.cache_folder import cache_errors, writable_cache
-from qroar_core.models.formats.gguf import opened, template
+from qroar_core.models.formats.gguf import config_folder, opened
 from qroar_core.models.formats.gguf.config_folder import template_folder
 from qroar_core.models.formats.gguf.source import gguf_of, is_gguf
 from qroar_core.models.sources import DEMO, locate
@@ -27,7 +27,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def unconverted(monkeypatch, tmp_path):
     """GGUF files are found and named here; reading them is tested elsewhere."""
     monkeypatch.setattr(opened, "open_gguf", lambda path: SimpleNamespace(label="Q8_0", tensors={}))
-    monkeypatch.setattr(template, "template_folder", lambda found, cache: tmp_path)
+    monkeypatch.setattr(config_folder, "template_folder", lambda found, cache: tmp_path)
 
 
 def line_of(asked, kind=QRoarError):
