@@ -21,7 +21,7 @@ from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_ab
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.key_bias import bias_switch, brought
-from qroar_core.exporters.older_readers import name_older_class, with_older_names, without_rope_beside
+from qroar_core.exporters.older_readers import older_tokenizer_config, with_older_names, without_rope_beside
 from qroar_core.exporters.written_rope import WrittenRope, written_gains, written_parameters, written_rope
 from qroar_core.models.checkpoint_files import check_files, has, table_in
 from qroar_core.models.generation import FILE
@@ -29,6 +29,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import announced_dtype, word, written_dtype
 from qroar_core.models.patch import replaced_parameters
 from qroar_core.models.quiet import quiet_transformers
+from qroar_core.models.tokenizer import CONFIG as TOKENIZER_CONFIG
 from qroar_core.models.tokenizer import LAW, tokenizer_files
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
@@ -135,14 +136,14 @@ def _copy_tokenizer(loaded: LoadedModel, folder: Path) -> None:
     source = loaded.template
     if source is None or not has(source, LAW):
         loaded.tokenizer.save_pretrained(folder)
-        name_older_class(folder)
-        return
-    check_files(source)  # they may have changed since they were read
-    for path in tokenizer_files(source):
-        target = folder / path.relative_to(source)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, target)
-    name_older_class(folder)
+    else:
+        check_files(source)  # they may have changed since they were read
+        for path in tokenizer_files(source):
+            target = folder / path.relative_to(source)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
+    if (older := older_tokenizer_config(folder)) is not None:
+        (folder / TOKENIZER_CONFIG).write_text(older, encoding="utf-8")
 
 
 def _config(loaded: LoadedModel, rope: WrittenRope) -> Any:

@@ -70,14 +70,13 @@ def with_older_class(config: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
-def name_older_class(folder: Path) -> None:
-    """Rewrite a folder's tokenizer_config.json under those names; untouched where it has them or is not there."""
+def older_tokenizer_config(folder: Path) -> str | None:
+    """A folder's tokenizer_config.json under those names; None where it has them already, or is not there."""
     if not has(folder, CONFIG):
-        return
+        return None
     content = table_in(folder / CONFIG)
     new = with_older_class(content)
-    if new != content:
-        (folder / CONFIG).write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return json.dumps(new, indent=2, ensure_ascii=False) + "\n" if new != content else None
 
 
 def _flat(block: dict[str, Any], family: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, UnsupportedModel
 from qroar_core.exporters.folder import NOTE, new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.forward_pass import require_finite_pass
-from qroar_core.exporters.older_readers import name_older_class, with_older_names, without_rope_beside
+from qroar_core.exporters.older_readers import older_tokenizer_config, with_older_names, without_rope_beside
 from qroar_core.exporters.written_rope import WrittenRope, written_gains, written_rope
 from qroar_core.models.checkpoint_files import check_files
 from qroar_core.models.config_rope import WINDOW, restated
@@ -33,6 +33,7 @@ from qroar_core.models.formats.packing import Packing
 from qroar_core.models.formats.quantized_folder import layer_shape, layers, packing_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import check_scales
+from qroar_core.models.tokenizer import CONFIG as TOKENIZER_CONFIG
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales, require_scales_alone
@@ -77,7 +78,8 @@ def run(
         for path in files:
             on_step(Step("export", 1, 3, path.name))
             shutil.copyfile(path, scratch / path.name)
-        name_older_class(scratch)
+        if (older := older_tokenizer_config(scratch)) is not None:
+            (scratch / TOKENIZER_CONFIG).write_text(older, encoding="utf-8")
         for path in weight_files(scratch):
             _write(path, {name: value for name, value in new.items() if name in _header(path)[0]})
         _write_config(loaded, said, scratch / "config.json")
