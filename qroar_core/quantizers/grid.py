@@ -70,7 +70,8 @@ class LevelSet:
         place: where it stands in menus; smaller comes first.
         grid: (numbers, dim of those that share a scale, bits, storage of the scale, a static absmax or None) -> Grid.
         largest_code: absmax / step of a static scale, by bits (vLLM's k_scale is a step).
-        from_block: the scale comes from each block, never from a static absmax.
+        from_block: the scale comes from each block, never from a static absmax: `QuantizerSpec` refuses one scale for
+            a whole tensor with it, so that `grid` is given none.
         floating: the levels are floats or a table, whose distance depends on the number: `Grid.spacing` says it.
         width: bits of a code, of a set that has one width alone; None: any from 2 to 8.
         stored: numbers kept with each set that shares a scale (2: a step and a zero).

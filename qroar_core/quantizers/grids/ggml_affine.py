@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.errors import BadSpec
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of, symmetric_code
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     Codes come from d and min before they are stored.
     Source: ggml-quants.c `quantize_row_q4_1_ref`.
     """
-    if absmax is not None:
-        raise BadSpec("ggml_affine takes its scale from each block; it has no static absmax")
     low = x.amin(dim, True)
     top = 2**bits - 1
     step = (x.amax(dim, True) - low) / top

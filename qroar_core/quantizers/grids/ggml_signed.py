@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.errors import BadSpec
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of, symmetric_code
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     The extreme itself takes the lowest level exactly; its opposite is clamped half a step short.
     Source: ggml-quants.c `quantize_row_q4_0_ref`.
     """
-    if absmax is not None:
-        raise BadSpec("ggml_signed takes its scale from each block; it has no static absmax")
     half = 2 ** (bits - 1)
     extreme = x.gather(dim, x.detach().abs().argmax(dim, keepdim=True))  # the first, as ggml does
     step = extreme / -half

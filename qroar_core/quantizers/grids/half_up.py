@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.errors import BadSpec
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of, symmetric_code
 
 if TYPE_CHECKING:
@@ -19,8 +18,6 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     Codes come from step and min before they are stored.
     Source: vllm/v1/attention/ops/triton_turboquant_store.py `_store_quantized_value` (vLLM 0.32.0).
     """
-    if absmax is not None:
-        raise BadSpec("half_up takes its scale from each set; it has no static absmax")
     top, low = 2**bits - 1, x.amin(dim, True)
     step = ((x.amax(dim, True) - low) / top).clamp_min(LEAST)
 

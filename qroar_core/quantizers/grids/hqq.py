@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.errors import BadSpec
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, symmetric_code, to_nearest
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     """
     import torch
 
-    if absmax is not None:
-        raise BadSpec("hqq takes its scale from each set; it has no static absmax")
     top = 2**bits - 1
     low, high = x.amin(dim, True), x.amax(dim, True)
     span = high - low

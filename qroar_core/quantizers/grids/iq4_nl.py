@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.errors import BadSpec
 from qroar_core.quantizers.codebook import level_spacing, nearest_level
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of
 
@@ -29,8 +28,6 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     """
     import torch
 
-    if absmax is not None:
-        raise BadSpec("iq4_nl takes its scale from each block; it has no static absmax")
     values = x.detach()
     levels = _levels(values)
     extreme = values.gather(dim, values.abs().argmax(dim, keepdim=True))  # the first, as ggml does

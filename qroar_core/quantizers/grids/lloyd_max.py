@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from qroar_core.errors import BadSpec
 from qroar_core.quantizers.codebook import level_spacing
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of, symmetric_code
 
@@ -56,8 +55,6 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     """
     import torch
 
-    if absmax is not None:
-        raise BadSpec("lloyd_max takes its scale from each vector's norm; it has no static absmax")
     levels, midpoints = _tables(x, x.shape[dim], bits)
     norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
     inverse = inverse_of(norm)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.errors import BadSpec
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of, symmetric_code
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     Source: turboderp-org/exllamav3 exllamav3_ext/cache/q_cache_kernels.cuh `quant_block_x4`, `dequant_block_x4`
     with compand_a 0 (4f8ad012, 1.4.1).
     """
-    if absmax is not None:
-        raise BadSpec("midpoints takes its scale from each block; it has no static absmax")
     half = 2 ** (bits - 1)
     reach = x.abs().amax(dim, keepdim=True) + LEAST
     return Grid(store(reach) / half, inverse_of(reach / half), _in_its_cell, 0.5 - half, half - 0.5)

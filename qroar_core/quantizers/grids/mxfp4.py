@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.errors import BadSpec
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of
 from qroar_core.quantizers.small_float import LARGEST, spacing, to_even
 
@@ -22,8 +21,6 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     """
     import torch
 
-    if absmax is not None:
-        raise BadSpec("mxfp4 takes its scale from each block; it has no static absmax")
     mantissa, exponent = torch.frexp(x.detach().abs().amax(dim, keepdim=True))  # mantissa from 1/2 to 1
     exponent = exponent - 1 + (2 * mantissa >= UP_FROM).to(exponent.dtype) - 2
     step = torch.where(mantissa == 0, 0.0, torch.ldexp(torch.ones_like(mantissa), exponent.clamp(-127, 127)))

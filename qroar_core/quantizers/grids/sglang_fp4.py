@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.errors import BadSpec
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of
 from qroar_core.quantizers.small_float import LARGEST, away, spacing
 
@@ -22,8 +21,6 @@ def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None)
     """
     import torch
 
-    if absmax is not None:
-        raise BadSpec("sglang_fp4 takes its scale from each block; it has no static absmax")
     largest = (x.detach().abs().amax(dim, keepdim=True) / LARGEST).clamp_min(LEAST)
     step = torch.exp2(torch.ceil(torch.log2(largest)))
     return Grid(store(step), inverse_of(step), away, -LARGEST, LARGEST, spacing=spacing)
