@@ -99,8 +99,8 @@ def run(
     on_step(Step("export", 0, 3, "describe"))
     turned, factor = _rope(loaded, layout, rope)
     with loaded.lock:
-        weights = _weights(loaded, layout, scales, factor)
-        infos = _infos(loaded, layout, weights, TYPES[format][0], turned)
+        weights = _weights(loaded, layout, scales, factor) | _divisors(turned)
+        infos = _infos(weights, TYPES[format][0])
         head = header_bytes(_entries(loaded, layout, format, turned), infos, DEFAULT_ALIGNMENT)
         end = infos[-1].offset + padded(infos[-1].nbytes, DEFAULT_ALIGNMENT)
         with new_folder(folder, len(head) + end) as scratch:
@@ -135,13 +135,11 @@ def run(
     return folder
 
 
-def wanted(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, kind: Kind) -> dict[str, Tensor]:
-    """GGUF name -> tensor as it is before rounding, of a file whose weights are of this kind."""
+def wanted(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None) -> dict[str, Tensor]:
+    """GGUF name -> tensor as it is before rounding."""
     layout = _layout(loaded)
     turned, factor = _rope(loaded, layout, rope)
-    weights = _weights(loaded, layout, scales, factor)
-    _infos(loaded, layout, weights, kind, turned)
-    return weights
+    return _weights(loaded, layout, scales, factor) | _divisors(turned)
 
 
 def file_name(loaded: LoadedModel, format: str) -> str:
@@ -221,11 +219,11 @@ def _permuted(tensor: Tensor, hf: str, loaded: LoadedModel, layout: Layout) -> T
     return heads[:, row_order(geo.head_dim, permuted=True).tolist()].flatten(0, 1)
 
 
-def _infos(
-    loaded: LoadedModel, layout: Layout, weights: dict[str, Tensor], kind: Kind, turned: GgufRope
-) -> list[TensorInfo]:
-    if turned.divisors is not None:
-        weights[ROPE_FREQS] = torch.from_numpy(turned.divisors)
+def _divisors(turned: GgufRope) -> dict[str, Tensor]:
+    return {} if turned.divisors is None else {ROPE_FREQS: torch.from_numpy(turned.divisors)}
+
+
+def _infos(weights: dict[str, Tensor], kind: Kind) -> list[TensorInfo]:
     infos, offset = [], 0
     for name, tensor in weights.items():
         info = TensorInfo(name, tuple(reversed(tensor.shape)), _kind_of(name, tensor, kind), offset)

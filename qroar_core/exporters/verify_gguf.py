@@ -38,8 +38,7 @@ def checks(
         ids: int64 (1, tokens), whose last SCORED are scored.
     """
     tokens = verify_tokenizer.tokens(source.tokenizer, verify_tokenizer.of_gguf(path))
-    kind, _ = gguf_write.TYPES[format]
-    far, where = farthest(path, gguf_write.wanted(source, rope, scales, kind))
+    far, where = farthest(path, gguf_write.wanted(source, rope, scales))
     said = f"at most {far:.3f} of what rounding explains" + (f", in {where}" if far > 1 else "")
     codes = Check("weights against the source's", said if far < float("inf") else where, far <= 1)
     try:
