@@ -15,10 +15,9 @@ from pathlib import Path
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.gguf_write import file_name
 from qroar_core.interpolations.registry import interpolation_methods
-from qroar_core.models.family_preset import for_family
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.quantizers.preset import KVPreset
-from qroar_core.quantizers.presets import KV_PRESETS, RUNTIMES
+from qroar_core.quantizers.presets import RUNTIMES
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
@@ -62,11 +61,11 @@ def _transformers(folder: Path, setting: Setting, format: str) -> Recipe:
     if not FORMATS[format].own_weights:
         notes.append("transformers reads packed weights with the library compressed-tensors.")
     k = setting.quant.k
-    if k is not None and setting.quant == _named("quanto4", ""):
+    if k is not None and _cache_of("quanto", setting.quant) is not None:
         code += (
             '\nids = tokenizer("Fellow citizens,", return_tensors="pt")\n'
             'out = model.generate(**ids, cache_implementation="quantized", '
-            'cache_config={"backend": "quanto", "nbits": 4})'
+            f'cache_config={{"backend": "quanto", "nbits": {k.bits}}})'
         )
     elif k is not None:
         notes.append("K and V are stored in full precision unless you ask generate for a quantized cache.")
@@ -173,8 +172,3 @@ def _cache_of(runtime: str, quant: QuantSpec) -> KVPreset | None:
     """The runtime's cache that this K and V are."""
     caches = RUNTIMES[runtime].caches.values()
     return next((one for one in caches if (one.k, one.v) == (quant.k, quant.v)), None)
-
-
-def _named(preset: str, family: str) -> QuantSpec:
-    known = KV_PRESETS[preset]
-    return for_family(QuantSpec(k=known.k, v=known.v), family)
