@@ -1,4 +1,4 @@
-"""The interpolation of a reloaded export against that of the setting, at a length within the native window and past it.
+"""The interpolation of a reloaded export against that of the setup, at a length within the native window and past it.
 
 The text that `verify` scores is short: dynamic NTK's and LongRoPE's frequencies past the window are seen here alone.
 """
@@ -11,14 +11,14 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.specs import RopeSpec
 
 BOUND = 1e-6  # relative: frequencies and attention factors are stored as float32
-QUESTION = "interpolation against the setting's"
+QUESTION = "interpolation against the setup's"
 
 
 def interpolation(source: LoadedModel, rope: RopeSpec, again: LoadedModel, factor: float) -> Check:
     """One check: the largest relative distance of a frequency and of an attention factor.
 
     Args:
-        rope: the setting's, on the source; the export has its own.
+        rope: the setup's, on the source; the export has its own.
         factor: what q and k were multiplied by in place of an attention factor.
     """
     apart = scale = 0.0
