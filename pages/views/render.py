@@ -85,7 +85,7 @@ def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -
 def figures_to_come() -> None:
     """While a job computes what is drawn next: the browser loads the megabytes of script that draw a figure."""
     with st.container(key=UNSEEN):
-        st.plotly_chart({"data": []}, key=f"{UNSEEN} chart")
+        st.plotly_chart({"data": [{"type": "scatter"}]}, key=f"{UNSEEN} chart")
 
 
 def numbers(table: pd.DataFrame, key: str, columns: dict[str, Any] | None = None, height: int | None = None) -> None:
