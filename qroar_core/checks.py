@@ -45,7 +45,7 @@ def at_least(name: str, value: float, least: float) -> None:
     """Raises BadSpec when `value` is no number, below `least`, NaN, or infinite."""
     of_kind(name, value, Real, "a number")
     if not least <= value < math.inf:
-        raise BadSpec(f"{name} must be at least {least} and finite, got {value}")
+        raise BadSpec(f"{name} must be at least {least} and finite, got {value}", do=f"give {least:g} or more")
 
 
 def whole(name: str, value: float, least: int) -> None:

@@ -26,5 +26,11 @@ def large_imports(freeze: bool) -> Iterator[None]:
     finally:
         if freeze and not gc.get_freeze_count():
             gc.freeze()
-        if collected:
-            gc.enable()
+        (gc.enable if collected else gc.disable)()
+
+
+def all_imported() -> None:
+    """Inside `large_imports`, where what comes next makes garbage: collect it, but never walk what was imported."""
+    if not gc.get_freeze_count():
+        gc.freeze()
+    gc.enable()

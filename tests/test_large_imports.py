@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qroar_core.large_imports import large_imports
+from qroar_core.large_imports import all_imported, large_imports
 
 ROOT = Path(__file__).parents[1]
 SAID = """
@@ -24,6 +24,17 @@ frozen = gc.get_freeze_count()
 also = [[] for _ in range(100_000)]
 print(during, gc.isenabled(), 100_000 < frozen < 200_000, len(walks) > 0)
 """
+
+
+def test_garbage_is_collected_again_once_all_is_imported(collecting):
+    gc.enable()
+    with large_imports(freeze=False):
+        all_imported()
+        assert gc.isenabled()
+        with large_imports(freeze=False):
+            assert not gc.isenabled()
+        assert gc.isenabled()
+    assert gc.isenabled()
 
 
 @pytest.fixture

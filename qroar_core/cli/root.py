@@ -11,6 +11,7 @@ import typer
 
 from qroar_core.cli import tables
 from qroar_core.errors import BadOutput
+from qroar_core.large_imports import all_imported
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.result import Result
 from qroar_core.specs import BANDS
@@ -45,6 +46,7 @@ def load_model(options: dict) -> LoadedModel:
     """MODEL of the command."""
     from qroar_core.models import load
 
+    all_imported()
     with tables.progress() as on_step:
         return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
 

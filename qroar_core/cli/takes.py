@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from importlib import import_module
 from typing import Any
 
 import typer
@@ -35,7 +34,7 @@ def takes(
 ) -> Callable[[Callable[[dict], None]], Callable[..., None]]:
     """Give a command function `f(options)` the typer signature of these groups; "arguments" is the line itself.
 
-    The options of a command that reads a model are checked, and what reading one takes is imported, before it begins.
+    The options of a command that reads a model are checked before it begins.
 
     Args:
         intervals: what the command measures comes with an interval over windows, so that one window is refused.
@@ -47,11 +46,11 @@ def takes(
         @wraps(command)
         def wrapper(context: typer.Context, **options: Any) -> None:
             refuse_empty(options)
+            options |= {"arguments": context.obj, "intervals": intervals}
             if "model" in options:
                 check(options)  # a typing slip must not cost the reading of gigabytes, nor the imports
-                with large_imports(freeze=True):
-                    import_module("qroar_core.models.load")
-            command(options | {"arguments": context.obj, "intervals": intervals})
+            with large_imports(freeze=False):  # until `load_model` has its model
+                command(options)
 
         wrapper.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in (context, *parameters)}

@@ -130,7 +130,8 @@ class Search:
         )
 
     def __repr__(self) -> str:
-        return f"Search: kept {self.report.chosen}; {self.report.reason}\n{self.found!r}"
+        found = "" if self.report.chosen == "found" else "found and not kept: "
+        return f"Search: kept {self.report.chosen}; {self.report.reason}\n{found}{self.found!r}"
 
     def _repr_html_(self) -> str:
         return "<p>" + "<br>".join(html.escape(line) for line in self.summary().splitlines()) + "</p>"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import get_args
@@ -16,6 +18,8 @@ from qroar_core.errors import BadCheckpoint, BadOutput, BadSpec
 from qroar_core.models import text_choice as texts
 from qroar_core.models.writable import require_writable_folder
 from tests.cli.command import refused
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def no_loading(monkeypatch):
         ),
         (
             ("search", "--l2-penalty", "nan"),
-            "--l2-penalty: l2_penalty must be at least 0.0 and finite, got nan; give another value",
+            "--l2-penalty: l2_penalty must be at least 0.0 and finite, got nan; give 0 or more",
         ),
         (("search", "--seed", "-1"), "--seed: must lie in 0 to 4294967295, got -1; give another number"),
         (("evaluate", "--seed", 1 << 32), "--seed: must lie in 0 to 4294967295, got 4294967296; give another number"),
@@ -67,11 +71,11 @@ def no_loading(monkeypatch):
             ("evaluate", "--rotation-scales", "/nowhere/s.json"),
             "--rotation-scales /nowhere/s.json: cannot be read; check the path",
         ),
-        (("controls", "--shuffles", 0), "--shuffles: shuffles must be at least 1 and finite, got 0"),
+        (("controls", "--shuffles", 0), "--shuffles: shuffles must be at least 1 and finite, got 0; give 1 or more"),
         (("controls", "--formats", "int8"), "--formats: unknown number format 'int8'; choose from bfloat16, float16"),
         (
             ("replicate", "--tolerance", "-1"),
-            "--tolerance: tolerance must be at least 0.0 and finite, got -1.0; give another value",
+            "--tolerance: tolerance must be at least 0.0 and finite, got -1.0; give 0 or more",
         ),
     ],
     ids=lambda x: " ".join(map(str, x)) if isinstance(x, tuple) else "",
@@ -118,6 +122,29 @@ def test_an_empty_value_is_never_the_default(capfd, no_loading, tmp_path, monkey
             line = refused(capfd, command, "demo", flag, value)
             assert line == f"{flag}: is empty; give a value, or leave the option out"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["compare", "evaluate", "run"])
+def test_a_single_window_is_refused_before_the_model_is_read(capfd, no_loading, command):
+    assert "--windows: one window gives no interval" in refused(capfd, command, "demo", "--windows", 1)
+
+
+SLIPS = {  # of a command that reads a model, and what it says
+    "diagnose demo --bands 0": "--bands",
+    "compare demo --windows 1": "one window gives no interval",
+    "export demo": "--out",
+}
+
+
+def test_a_typing_slip_does_not_cost_the_imports():
+    code = (
+        "import sys; from qroar_core.__main__ import main\n"
+        "for line in sys.argv[1:]: print(main(line.split()), 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, *SLIPS], capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout.splitlines() == ["2 False"] * len(SLIPS)
+    for line, words in zip(ran.stderr.splitlines(), SLIPS.values(), strict=True):
+        assert words in line
 
 
 def test_an_empty_argument_is_not_the_folder_one_is_in(capfd, tmp_path, monkeypatch):
