@@ -196,6 +196,13 @@ FAULTS = (
         "retrieval/test_prompts.py",
     ),
     Fault(
+        "padding behind a request is scored",
+        "harness/log_likelihoods.py",
+        "here = wanted >= 0",
+        "here = wanted >= -1",
+        "harness/test_log_likelihoods.py",
+    ),
+    Fault(
         "SmoothQuant weighs weights by alpha, not by 1 - alpha",
         "remedies/methods/smoothquant/prepare.py",
         "reach.pow(1 - alpha)",

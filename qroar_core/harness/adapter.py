@@ -168,8 +168,15 @@ class ConditionLM(TemplateLM):
             said = f"{self.what}, answers: {done} of {len(different)}"
             self.on_step(Step("lm-eval", done, len(different), said))
 
-        options = {"batch": self.batch, "chunk": self.chunk}
-        found = generate(self.loaded, self.condition, different, self.max_length, on_prompt=on_prompt, **options)
+        found = generate(
+            self.loaded,
+            self.condition,
+            different,
+            self.max_length,
+            batch=self.batch,
+            chunk=self.chunk,
+            on_prompt=on_prompt,
+        )
         answers = dict(zip(different, found, strict=True))
         return [
             postprocess_generated_text(
@@ -186,8 +193,9 @@ class ConditionLM(TemplateLM):
             self.on_step(Step("lm-eval", read, total, f"{self.what}, {len(asked):,} {kind}"))
             read += tokens
 
-        options = {"batch": self.batch, "chunk": self.chunk}
-        return log_likelihoods(self.loaded, self.condition, asked, self.max_length, on_read=on_read, **options)
+        return log_likelihoods(
+            self.loaded, self.condition, asked, self.max_length, batch=self.batch, chunk=self.chunk, on_read=on_read
+        )
 
     def _fitting(self, task: str, ids: Sequence[int], over: int) -> tuple[int, ...]:
         """`ids` without the first `over`, where they may be cut.
@@ -207,7 +215,7 @@ class ConditionLM(TemplateLM):
         do = f"give --length {tokens} or more"
         if what == "a request":
             do += ", or --truncate to cut what stands before it from the left"
-        return BadSpec(f"{what} of {task} takes {tokens} tokens, of {self.max_length}", where="--length", do=do)
+        return BadSpec(f"{what} of {task} takes {tokens} tokens, more than {self.max_length}", where="--length", do=do)
 
     def _require_greedy(self, task: str, kwargs: Any) -> None:
         if kwargs.get("do_sample") and kwargs.get("temperature"):

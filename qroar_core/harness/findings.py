@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 from qroar_core.harness.result import PAIRS, Change, Score
+from qroar_core.number_of import number_of
 from qroar_core.statistics.intervals import paired_interval
 from qroar_core.statistics.proportions import mcnemar
 
@@ -22,19 +23,21 @@ SAID = {
 
 def changes(scores: Sequence[Score], samples: Mapping[Who, Samples], confidence: float) -> list[Change]:
     """Every metric that is a mean over documents, between the conditions that were asked."""
-    by = {(one.task, one.metric, one.filter, one.model, one.scales): one.value for one in scores}
+    by: dict[tuple[str, ...], float] = {
+        (one.task, one.metric, one.filter, one.model, one.scales): one.value for one in scores
+    }
     found = []
     for what, (one, other) in PAIRS.items():
         if one not in samples or other not in samples:
             continue
-        for task, metric, chosen in dict.fromkeys(key[:3] for key in by):
+        for task, metric, chosen in dict.fromkeys((one.task, one.metric, one.filter) for one in scores):
             before, after = (
                 _by_document(samples[who].get(task, ()), metric, chosen, by.get((task, metric, chosen, *who)))
                 for who in (one, other)
             )
-            if before and after and before.keys() == after.keys():
-                pair = [list(before.values()), [after[name] for name in before]]
-                found.append(_change(task, metric, chosen, what, *pair, confidence))
+            if before and before.keys() == after.keys():
+                pair = list(before.values()), [after[name] for name in before]
+                found.append(_change((task, metric, chosen), what, *pair, confidence))
     return found
 
 
@@ -50,9 +53,7 @@ def _by_document(
     return numbers if math.isclose(mean, value, rel_tol=CLOSE, abs_tol=CLOSE) else {}
 
 
-def _change(
-    task: str, metric: str, chosen: str, what: str, before: list[float], after: list[float], confidence: float
-) -> Change:
+def _change(of: tuple[str, str, str], what: str, before: list[float], after: list[float], confidence: float) -> Change:
     apart = paired_interval(after, before, confidence)
     gained = lost = None
     if {*before, *after} <= {0.0, 1.0}:
@@ -60,9 +61,9 @@ def _change(
         lost = sum(b < a for a, b in zip(before, after))
     several = len(before) > 1
     return Change(
-        task=task,
-        metric=metric,
-        filter=chosen,
+        task=of[0],
+        metric=of[1],
+        filter=of[2],
         what=what,  # type: ignore[arg-type]
         documents=len(before),
         mean=apart.mean,
@@ -74,12 +75,16 @@ def _change(
     )
 
 
-def sentences(found: Sequence[Change], higher: Mapping[tuple[str, str], bool | None]) -> list[str]:
-    """One sentence a change; a metric of shares in points of a hundred."""
-    return [_sentence(one, higher.get((one.task, one.metric))) for one in found]
+def sentences(found: Sequence[Change], higher: Mapping[tuple[str, str], bool | None], confidence: float) -> list[str]:
+    """One sentence a change; a metric of shares in points of a hundred.
+
+    Of documents that are right or wrong McNemar's test has to agree: where few change, or all alike, the interval of
+    the mean is too narrow.
+    """
+    return [_sentence(one, higher.get((one.task, one.metric)), confidence) for one in found]
 
 
-def _sentence(one: Change, higher: bool | None) -> str:
+def _sentence(one: Change, higher: bool | None, confidence: float) -> str:
     share = one.gained is not None
     scale, unit, form = (100.0, " points", "+.2f") if share else (1.0, "", "+.4g")
     down, up, still = SAID[one.what]
@@ -87,8 +92,12 @@ def _sentence(one: Change, higher: bool | None) -> str:
     if one.low is None or one.high is None:
         return f"{name}: one document has no interval ({scale * one.mean:{form}}{unit})"
     low, high = scale * one.low, scale * one.high
-    measured = f"{scale * one.mean:{form}}{unit} [{low:{form}}, {high:{form}}] over {one.documents} documents"
-    if low <= 0 <= high:
+    measured = (
+        f"{scale * one.mean:{form}}{unit} [{low:{form}}, {high:{form}}] over {number_of(one.documents, 'document')}"
+    )
+    if share:
+        measured += f", {one.gained} gained and {one.lost} lost"
+    if low <= 0 <= high or (one.p_value is not None and one.p_value >= 1 - confidence):
         return f"{name}: {still} nothing significant, {measured}"
     better = None if higher is None else (one.mean > 0) == higher
     return f"{name}: {still if better is None else up if better else down} {measured}, significant"

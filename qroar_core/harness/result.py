@@ -71,6 +71,11 @@ class TaskScores(Result):
     cut: Annotated[list[Cut], axes(ANY)]  # nothing unless `truncate` was asked for
     sentences: list[str]
 
+    def order(self, score: Score) -> tuple[int, int]:
+        """Where a score stands in a table: beside the same metric under the other conditions."""
+        names = list(dict.fromkeys((one.task, one.metric, one.filter) for one in self.scores))
+        return names.index((score.task, score.metric, score.filter)), CONDITIONS.index((score.model, score.scales))
+
     def contradictions(self) -> Iterator[str]:
         """Scores of conditions that are never asked, and changes between scores that are not there."""
         there = {(score.task, score.metric, score.filter, score.model, score.scales) for score in self.scores}

@@ -16,6 +16,7 @@ from typing import Any
 from qroar_core.harness.findings import Samples, Who, changes, sentences
 from qroar_core.harness.result import QUANTIZED, REFERENCE, TUNED, Cut, Score, TaskScores
 from qroar_core.harness.tasks import load_tasks, quiet, require_installed, set_examples
+from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.bos import opening
 from qroar_core.models.calibrate import calibrated, needs_calibration
 from qroar_core.models.condition import Condition
@@ -46,20 +47,22 @@ def run(
     spec: HarnessSpec,
     documents: Documents,
     on_step: OnStep = no_progress,
+    tasks: dict[str, Any] | None = None,
 ) -> TaskScores:
     """Put every task to the reference, to the quantizers, and to the quantizers with the scales.
 
     Args:
         scales: None leaves the condition out.
         documents: calibration text, for quantizers with one static scale a layer.
+        tasks: what `load_tasks` gave, where they were loaded before the model; None: they are loaded here.
     Raises:
         BadSpec: the harness is not installed, no such task, or a request longer than the length.
         BadText: documents of a task that cannot be read, or a chat template that cannot be applied.
     """
     require_installed()
     rope, quant = setting.rope, setting.quant
-    length = spec.length or setting.search.length
-    tasks = load_tasks(spec)
+    length = spec.length or setting.search.length or promised_length(loaded, rope)
+    tasks = load_tasks(spec) if tasks is None else tasks
     notes = set_examples(tasks["tasks"], spec)
     named = [_Named(REFERENCE, Condition(rope))]
     if not quant.is_none:
@@ -94,7 +97,7 @@ def run(
         changes=apart,
         cut=[Cut(task=task, requests=len(n), most_tokens=max(n)) for task, n in asked[0].items()],
         sentences=[
-            *sentences(apart, {(one.task, one.metric): one.higher_is_better for one in scores}),
+            *sentences(apart, {(one.task, one.metric): one.higher_is_better for one in scores}, spec.confidence),
             *_asides(*asked, length),
             *notes,
         ],
@@ -190,7 +193,7 @@ def _asides(cut: Mapping[str, list[int]], pieces: Mapping[str, list[int]], lengt
         for task, tokens in cut.items()
     ]
     return said + [
-        f"{task}: {number_of(len(counts), 'text')} of more than {length:,} tokens read in windows, each token predicted "
-        "once"
+        f"{task}: {number_of(len(counts), 'text')} of more than {length:,} tokens read in windows, "
+        "each token predicted once"
         for task, counts in pieces.items()
     ]

@@ -6,13 +6,15 @@ import contextlib
 import logging
 import random
 from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import BadSpec, BadText
 from qroar_core.specs import HarnessSpec
 
-MISSING = "pip install 'qroar-dashboard[lm-eval]'"
+MISSING = "pip install lm-eval, or this package with its extra [lm-eval]"
 
 
 def require_installed() -> None:
@@ -22,7 +24,8 @@ def require_installed() -> None:
         BadSpec: lm-evaluation-harness, or what it needs, is not installed.
     """
     try:
-        import lm_eval.evaluator
+        import_module("lm_eval")
+        import_module("lm_eval.evaluator")  # brings all that it needs
     except ImportError as error:
         lacking = f" (no module {error.name})" if error.name and error.name.split(".")[0] != "lm_eval" else ""
         raise BadSpec(f"lm-evaluation-harness is not installed{lacking}", where="lm-eval", do=MISSING) from None
@@ -44,7 +47,7 @@ def load_tasks(spec: HarnessSpec) -> dict[str, Any]:
         manager = TaskManager(include_path=folder, include_defaults=False)
         names = [_named(task) for task in spec.tasks]
         if any(name not in manager.all_tasks and not Path(name).is_file() for name in names):
-            manager = TaskManager(include_path=folder)  # thousands of files: takes seconds
+            manager = TaskManager(include_path=folder) if folder else _own_tasks()
         for name in names:
             if name not in manager.all_tasks and not Path(name).is_file():
                 raise BadSpec(f"no task {name!r}", where="--tasks", do=_advice(name, manager.all_tasks))
@@ -55,7 +58,8 @@ def load_tasks(spec: HarnessSpec) -> dict[str, Any]:
                 found = manager.load([name])
             except Exception as error:  # of the task's own code, of its YAML, or of its data
                 said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-                raise BadText(f"cannot be loaded: {said[:300]}", where=f"--tasks {name}", do=_loading(error)) from error
+                said = f"{name} cannot be loaded: {said[:300].rstrip('.')}"
+                raise BadText(said, where="--tasks", do=_loading(error)) from error
             for part, members in loaded.items():
                 members |= found.get(part) or {}
     for name, task in loaded["tasks"].items():
@@ -65,6 +69,14 @@ def load_tasks(spec: HarnessSpec) -> dict[str, Any]:
         if getattr(task, "MULTIMODAL", False):
             raise BadSpec(f"{name} asks about pictures or sound", where="--tasks", do="choose tasks of text")
     return loaded
+
+
+@cache
+def _own_tasks() -> Any:
+    """What the harness brings: thousands of files, the reading of which takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
 
 
 def _named(task: str) -> str:

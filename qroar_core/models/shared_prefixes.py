@@ -47,7 +47,7 @@ def each_prompt(
     room: int,
     on_read: Callable[[int], None] = lambda tokens: None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Read every prompt; gives its place in `prompts` and the final hidden state of its last token, (1, 1, hidden_size).
+    """Read every prompt; gives its place in `prompts` and its last token's final hidden state, (1, 1, hidden_size).
 
     The stream then stands behind that prompt and may be fed more: it is taken back before the next one.
 
@@ -85,7 +85,8 @@ def _in_order(prompts: Sequence[Tokens]) -> tuple[list[int], list[int]]:
 
 def _branches(shared: list[int], at: int, start: int) -> list[int]:
     """Past `start`, where later prompts depart from the one at `at`, ascending."""
-    found, least = [], None
+    found: list[int] = []
+    least = None
     for n in shared[at + 1 :]:
         least = n if least is None else min(least, n)
         if least <= start:

@@ -86,6 +86,7 @@ COMMANDS = (
     "search",
     "evaluate",
     "retrieve",
+    "lm-eval",
     "compare",
     "predict",
     "controls",
