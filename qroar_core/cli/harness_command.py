@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import shlex
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qroar_core.cli import tables
-from qroar_core.cli.check_options import about
-from qroar_core.cli.options import EVALUATE, HARNESS, MODEL, OUT, SETTING, takes
+from qroar_core.cli.harness_options import HARNESS, harness_spec
+from qroar_core.cli.options import EVALUATE, MODEL, OUT, SETTING, takes
 from qroar_core.cli.root import app, load_model, new_folder, written
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
-from qroar_core.errors import BadSpec
-from qroar_core.specs import HarnessSpec
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.harness.result import TaskScores
 
 RESULT, MANIFEST = "lm_eval.json", "manifest.json"
-FIELDS = {"num_fewshot": "fewshot", "limit": "limit", "batch_size": "batch", "length": "length", "seed": "seed"}
 
 
 @app.command("lm-eval")
@@ -48,31 +45,6 @@ def lm_eval(options: dict) -> None:
         written(folder, MANIFEST, made.model_copy(update={"stages": {"lm-eval": seconds}}))
     result = written(folder, RESULT, result)
     show(result, options["json"])
-
-
-def harness_spec(options: dict[str, Any]) -> HarnessSpec:
-    """The options of `lm-eval` as a spec.
-
-    Raises:
-        BadSpec: names the option.
-    """
-    if not options.get("tasks"):
-        raise BadSpec("which tasks?", where="--tasks", do="add --tasks hellaswag, or a YAML file")
-    tasks = tuple(name.strip() for name in options["tasks"].split(","))
-    with about("--tasks"):
-        HarnessSpec(tasks)
-    given = {field: options[name] for name, field in FIELDS.items() if options.get(name) is not None}
-    for name, field in FIELDS.items():
-        if field in given:
-            with about(f"--{name.replace('_', '-')}"):
-                HarnessSpec(tasks, **{field: given[field]})
-    return HarnessSpec(
-        tasks,
-        include_path=options.get("include_path") or "",
-        chat=options["chat"],
-        truncate=options["truncate"],
-        **given,
-    )
 
 
 def show(result: TaskScores, as_json: bool) -> None:

@@ -207,23 +207,6 @@ RETRIEVE = [
     _option("slack", int | None, None, "tokens that an answer may be longer than the number"),
     _option("no_chat", bool, False, "do not use the tokenizer's chat template", "--no-chat"),
 ]
-HARNESS = [
-    _option(
-        "tasks", str | None, None, "tasks of lm-evaluation-harness, by name or as YAML files", metavar="T,FILE.yaml,..."
-    ),
-    _option("include_path", str | None, None, "folder of YAML tasks beside the harness's own", metavar="DIR"),
-    _option("num_fewshot", int | None, None, "examples before each question; by default as the task says"),
-    _option("limit", int | None, None, "number of first documents of each task; by default all"),
-    _option("batch_size", int | None, None, "requests read at once; by default as many as have 2048 tokens together"),
-    _option("chat", bool, False, "ask through the tokenizer's chat template", "--chat"),
-    _option(
-        "truncate",
-        bool,
-        False,
-        "cut what stands before a question from the left where it does not fit, in place of refusing it",
-        "--truncate",
-    ),
-]
 CONTROLS = [
     _option("shuffles", int, 3, "number of draws of each shuffle"),
     _option("other_seeds", int, 2, "number of searches with another seed"),

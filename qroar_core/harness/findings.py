@@ -89,6 +89,8 @@ def _sentence(one: Change, higher: bool | None, confidence: float) -> str:
     scale, unit, form = (100.0, " points", "+.2f") if share else (1.0, "", "+.4g")
     down, up, still = SAID[one.what]
     name = f"{one.task}, {one.metric}" + (f" ({one.filter})" if one.filter != "none" else "")
+    if one.gained == one.lost == 0:
+        return f"{name}: no answer of {number_of(one.documents, 'document')} changes from right to wrong or back"
     if one.low is None or one.high is None:
         return f"{name}: one document has no interval ({scale * one.mean:{form}}{unit})"
     low, high = scale * one.low, scale * one.high

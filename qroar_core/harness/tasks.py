@@ -14,6 +14,7 @@ from typing import Any
 from qroar_core.errors import BadSpec, BadText
 from qroar_core.specs import HarnessSpec
 
+YAML = (".yaml", ".yml")
 MISSING = "pip install lm-eval, or this package with its extra [lm-eval]"
 
 
@@ -46,10 +47,13 @@ def load_tasks(spec: HarnessSpec) -> dict[str, Any]:
     with quiet():
         manager = TaskManager(include_path=folder, include_defaults=False)
         names = [_named(task) for task in spec.tasks]
-        if any(name not in manager.all_tasks and not Path(name).is_file() for name in names):
+        for name in names:
+            if name.endswith(YAML) and not Path(name).is_file():
+                raise BadSpec("no such file", where=f"--tasks {name}", do="check the path")
+        if any(name not in manager.all_tasks and not name.endswith(YAML) for name in names):
             manager = TaskManager(include_path=folder) if folder else _own_tasks()
         for name in names:
-            if name not in manager.all_tasks and not Path(name).is_file():
+            if name not in manager.all_tasks and not name.endswith(YAML):
                 raise BadSpec(f"no task {name!r}", where="--tasks", do=_advice(name, manager.all_tasks))
         random.seed(spec.seed)
         loaded: dict[str, Any] = {"tasks": {}, "groups": {}, "group_map": {}}
@@ -80,7 +84,7 @@ def _own_tasks() -> Any:
 
 
 def _named(task: str) -> str:
-    return str(Path(task).expanduser()) if task.endswith((".yaml", ".yml")) else task
+    return str(Path(task).expanduser()) if task.endswith(YAML) else task
 
 
 def _advice(name: str, known: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ from qroar_core.figures.lessons import turning as turning_figures
 from qroar_core.figures.lessons import window as window_figures
 from qroar_core.figures.readable import BLACK, WHITE, contrast, ink_on, write_on_cells
 from qroar_core.figures.ticks import plain_ticks
+from qroar_core.harness import figure as harness_figure
 from qroar_core.lessons.aliasing import aliasing
 from qroar_core.lessons.clocks import clocks
 from qroar_core.lessons.commuting import commuting
@@ -33,7 +34,6 @@ from qroar_core.lessons.tied_clocks import tied_clocks
 from qroar_core.lessons.turning import turning
 from qroar_core.lessons.window import window
 from qroar_core.remedies import figure as comparison_figure
-from qroar_core.harness import figure as harness_figure
 from qroar_core.retrieval import figure as retrieval
 from qroar_core.rope_search import figure as rope_figures
 from tests.helpers import (
