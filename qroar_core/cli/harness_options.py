@@ -52,3 +52,21 @@ def harness_spec(options: dict[str, Any]) -> HarnessSpec:
         truncate=options["truncate"],
         **given,
     )
+
+
+def claimed_on(options: dict[str, Any]) -> HarnessSpec | None:
+    """The tasks of a claim about accuracy; None where none is asked for.
+
+    Raises:
+        BadSpec: an option of tasks without any, or what `harness_spec` and the harness refuse.
+    """
+    from qroar_core.harness.tasks import require_installed
+
+    if not options.get("tasks"):
+        for one in HARNESS:
+            if one.name != "tasks" and options[one.name] not in (None, False):
+                flag = f"--{one.name.replace('_', '-')}"
+                raise BadSpec("has nothing to act on", where=flag, do="add --tasks hellaswag, or a YAML file")
+        return None
+    require_installed()
+    return harness_spec(options)
