@@ -196,11 +196,11 @@ FAULTS = (
         "retrieval/test_prompts.py",
     ),
     Fault(
-        "padding behind a request is scored",
-        "harness/log_likelihoods.py",
-        "here = wanted >= 0",
-        "here = wanted >= -1",
-        "harness/test_log_likelihoods.py",
+        "an interval of no width is significant",
+        "harness/findings.py",
+        "one.p_value >= 1 - confidence",
+        "one.p_value > 1",
+        "harness/test_findings.py",
     ),
     Fault(
         "SmoothQuant weighs weights by alpha, not by 1 - alpha",

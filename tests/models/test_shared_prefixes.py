@@ -16,8 +16,8 @@ from qroar_core.models.stream import Condition, open_stream
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
 BLOCKS = QuantizerSpec(4, scale="channel", group_size=4)  # rounds four tokens at once, as KIVI does
-A, B, C = (1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 9), (1, 2, 7)
-PROMPTS = [C, (8, 8), A, B, (1, 2, 3), A, (5,), (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)]
+A, B, C, D = (1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 9), (1, 2, 7), (1, 2, 7, 7, 7, 1)
+PROMPTS = [C, (8, 8), A, B, (1, 2, 3), A, (5,), (1, 2, 3, 4, 5, 6, 7, 8, 9, 10), D, D[:-1] + (2,)]
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +46,12 @@ def test_a_prompt_behind_others_has_the_states_of_one_alone(tiny, quant):
     for i, hidden in seen.items():
         torch.testing.assert_close(hidden, alone[i], rtol=0, atol=1e-12)
     prefixes = {prompt[: n + 1] for prompt in PROMPTS for n in range(len(prompt))}
-    assert sum(read) == len(prefixes) == 15
+    assert sum(read) == len(prefixes) == 19
 
 
 def test_which_prompts_share_a_start(monkeypatch):
     assert [common_start(a, b) for a, b in itertools.combinations((A, B, C), 2)] == [4, 2, 2]
     assert common_start(A, A) == 6
     monkeypatch.setattr(shared_prefixes, "WORTH", 3)
-    assert sharing(PROMPTS) == {2, 3, 4, 5, 7}
+    assert sharing(PROMPTS) == {0, 2, 3, 4, 5, 7, 8, 9}
     assert sharing([A]) == sharing([]) == set()
