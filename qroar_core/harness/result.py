@@ -69,7 +69,7 @@ class TaskScores(Result):
     scores: Annotated[list[Score], axes("score")]
     changes: Annotated[list[Change], axes(ANY)]
     cut: Annotated[list[Cut], axes(ANY)]  # nothing unless `truncate` was asked for
-    sentences: list[str]
+    sentences: Annotated[list[str], axes(ANY)]
 
     def order(self, score: Score) -> tuple[int, int]:
         """Where a score stands in a table: beside the same metric under the other conditions."""
