@@ -69,7 +69,7 @@ def first_row(now: Choice, empty: bool) -> None:
         if empty:
             st.caption(
                 "In one click: a small Llama (3.5 M parameters, trained to 256 tokens) that comes with this "
-                "software, under 4x YaRN with an int4 K cache. Loss, repair and check on held-out text take "
+                "software, under YaRN ×4 with an int4 K cache. Loss, repair and check on held-out text take "
                 "about a minute on a laptop."
             )
         else:

@@ -22,7 +22,7 @@ from qroar_core.setting import Setting
 
 Asked = ParamSpec("Asked")
 Found = TypeVar("Found")
-POLL, DRAWING = 0.4, 1  # seconds between looks at a running job, and at one whose steps are drawn
+POLL, DRAWING = 0.25, 1  # seconds between looks at a running job, and at one whose steps are drawn
 
 
 def result_or_progress(key: JobKey[Found], live: Callable[[tuple], None] | None = None) -> Found | None:

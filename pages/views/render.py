@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.views.boxes import links
+from pages.views.theme import UNSEEN
 from qroar_core.escape import literal
 from qroar_core.figures import Picture
 from qroar_core.statistics.digits import LARGEST, OF_LARGEST
@@ -79,6 +80,12 @@ def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -
         if table:
             with st.expander("The numbers"):
                 numbers(shown.table, key)
+
+
+def figures_to_come() -> None:
+    """While a job computes what is drawn next: the browser loads the megabytes of script that draw a figure."""
+    with st.container(key=UNSEEN):
+        st.plotly_chart({"data": [{"type": "scatter"}]}, key=f"{UNSEEN} chart")
 
 
 def numbers(table: pd.DataFrame, key: str, columns: dict[str, Any] | None = None, height: int | None = None) -> None:

@@ -16,6 +16,7 @@ from pages.state.widget_state import chosen, delivered
 from pages.views.boxes import refused
 from pages.views.job_progress import result_or_progress, running
 from pages.views.no_model import no_model
+from pages.views.render import figures_to_come
 from pages.views.status_bar import status_bar
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import QRoarError
@@ -85,7 +86,9 @@ def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel,
     result = result_or_progress(key)
     delivered()
     if result is None:
-        if not running(key):
+        if running(key):
+            figures_to_come()
+        else:
             st.info(
                 "Not measured for this setup yet. **Diagnose** reads one long context and its short windows; "
                 "Bands, Pressure, Tails, Outliers and Noise all show what it finds."

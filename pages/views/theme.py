@@ -15,6 +15,7 @@ ROOM = 620  # pixels that every figure has: in a narrower box it is scrolled, wh
 TOP = 4  # rem above a page's title, just below Streamlit's own bar: a page's answer is to fit into a first screen
 MENU, UNASKED = 200, 300  # pixels of the sidebar: as app.py asks, and as it comes where that arrives too late
 LEAST, MIDDLE, MOST = 768, 900, 1060  # pixels of a window: below the least, Streamlit lays the menu over the page
+UNSEEN = "unseen"  # the key of what is on a page without being shown
 STYLE = f"""<style>
 .js-plotly-plot .main-svg {THEMED} {{ fill: currentColor !important; }}
 .js-plotly-plot :is(.updatemenu-item-rect, .slider-rail-rect) {{ fill: transparent !important; }}
@@ -30,6 +31,7 @@ STYLE = f"""<style>
   outline: none; box-shadow: 0 0 0 2px currentColor; border-radius: 4px;  /* see focus.py */
 }}
 [data-testid="stFullScreenFrame"]:has([data-testid="stPlotlyChart"]) {{ min-width: {ROOM}px; }}
+.st-key-{UNSEEN} {{ display: none; }}
 [data-testid="stMainBlockContainer"] {{ padding-top: {TOP}rem; }}
 [data-testid="stSidebarContent"]:not(:has([data-testid="stSidebarUserContent"] :is(p, button)))
   [data-testid="stSidebarNavSeparator"] {{ visibility: hidden; }}

@@ -30,12 +30,11 @@ from qroar_core.cli.options import (
     SHARED,
     SLIDING,
     WINDOWS,
-    refuse_empty,
-    takes,
 )
 from qroar_core.cli.predict_command import predict
 from qroar_core.cli.root import app, load_model, new_csv, new_folder, run_folder, say_bands, write_bands, written
 from qroar_core.cli.settings import check, setting_of
+from qroar_core.cli.takes import refuse_empty, takes
 from qroar_core.cli.texts import documents
 from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.disk_name import disk_name

@@ -8,11 +8,12 @@ from typing import Any
 from qroar_core.cli import tables_of_evidence
 from qroar_core.cli.check_options import about
 from qroar_core.cli.harness_options import HARNESS, claimed_on
-from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, OUTLIERS, REPLICATE, SEARCH, SETTING, takes
+from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, OUTLIERS, REPLICATE, SEARCH, SETTING
 from qroar_core.cli.root import app, load_model, new_folder, say_bands, written
 from qroar_core.cli.rope_options import rope_spec
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.tables import progress
+from qroar_core.cli.takes import takes
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadSpec
 from qroar_core.quantizers.parse import parse_cache_option

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from qroar_core.cli import tables
 from qroar_core.cli.harness_options import HARNESS, harness_spec
-from qroar_core.cli.options import EVALUATE, MODEL, OUT, SETTING, takes
+from qroar_core.cli.options import EVALUATE, MODEL, OUT, SETTING
 from qroar_core.cli.root import app, load_model, new_folder, written
-from qroar_core.cli.settings import check, setting_of
+from qroar_core.cli.settings import setting_of
+from qroar_core.cli.takes import takes
 from qroar_core.cli.texts import documents
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
@@ -27,7 +28,6 @@ def lm_eval(options: dict) -> None:
     from qroar_core.harness.tasks import load_tasks, require_installed
 
     folder, texts, spec = new_folder(options), documents(options), harness_spec(options)
-    check(options)
     require_installed()
     tasks = load_tasks(spec)  # a name that is no task must not cost the reading of a model
     from qroar_core.runs.folder import manifest_of

@@ -7,19 +7,15 @@ everywhere. Values arrive in one dict; `settings.py` turns it into specs.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import wraps
 from typing import Annotated, Any
 
 import typer
 
 from qroar_core.cli.choices import CHOICES
-from qroar_core.errors import BadSpec
 from qroar_core.specs import ROPE_METHODS
 from qroar_core.specs.labels import TEXT_WORDS
 from qroar_core.transforms.registry import flag, switches
 
-ARGUMENTS = ("model", "what")  # named by their place
 ROPES = f"{'|'.join(ROPE_METHODS)}|FILE.json"
 
 
@@ -256,40 +252,3 @@ EXPORT = [
     _option("weight_group", int | None, None, "group size of w4a16, in inputs; default 128", "--group-size"),
 ]
 OUT = [_option("out", str | None, None, "output folder; the command creates it", metavar="DIR")]
-
-
-def refuse_empty(options: dict[str, Any]) -> None:
-    """An empty value is a shell's variable that is not set, `--text "$FILE"`: never the default instead.
-
-    Raises:
-        BadSpec: names the option.
-    """
-    for name, value in options.items():
-        if isinstance(value, str) and not value.strip():
-            if name in ARGUMENTS:
-                raise BadSpec("is empty", where=name.upper(), do="give a value")
-            raise BadSpec("is empty", where=f"--{name.replace('_', '-')}", do="give a value, or leave the option out")
-
-
-def takes(
-    *groups: list[inspect.Parameter], intervals: bool = False
-) -> Callable[[Callable[[dict], None]], Callable[..., None]]:
-    """Give a command function `f(options)` the typer signature of these groups; "arguments" is the line itself.
-
-    Args:
-        intervals: what the command measures comes with an interval over windows, so that one window is refused.
-    """
-    parameters = [p for group in groups for p in group]
-    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-
-    def decorate(command: Callable[[dict], None]) -> Callable[..., None]:
-        @wraps(command)
-        def wrapper(context: typer.Context, **options: Any) -> None:
-            refuse_empty(options)
-            command(options | {"arguments": context.obj, "intervals": intervals})
-
-        wrapper.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in (context, *parameters)}
-        return wrapper
-
-    return decorate

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from qroar_core.cli import tables
-from qroar_core.cli.settings import check
 from qroar_core.errors import BadOutput
-from qroar_core.large_imports import large_imports
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.result import Result
 from qroar_core.specs import BANDS
@@ -44,10 +42,8 @@ def qroar(
 
 
 def load_model(options: dict) -> LoadedModel:
-    """MODEL of the command, once its options make sense."""
-    check(options)  # a typing slip must not cost the reading of gigabytes, nor the imports
-    with large_imports(freeze=True):
-        from qroar_core.models import load
+    """MODEL of the command."""
+    from qroar_core.models import load
 
     with tables.progress() as on_step:
         return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from qroar_core.cli import tables
 from qroar_core.cli.check_options import about
 from qroar_core.cli.graceful_sigint import graceful_sigint
-from qroar_core.cli.options import MODEL, OUT, SETTING, TUNE_ROPE, takes
+from qroar_core.cli.options import MODEL, OUT, SETTING, TUNE_ROPE
 from qroar_core.cli.root import app, load_model, new_folder, written
 from qroar_core.cli.settings import setting_of
+from qroar_core.cli.takes import takes
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadOutput, Cancelled
 from qroar_core.models.writable import require_writable_folder

@@ -25,30 +25,30 @@ class SettingPreset:
 
 
 SETTING_PRESETS: dict[str, SettingPreset] = {
-    "4x YaRN, int4 K cache": SettingPreset(
+    "YaRN ×4, int4 K cache": SettingPreset(
         RopeSpec("yarn", 4.0),
         INT4_K,
         "All bands of a token share one rounding step, so one band with large values makes it coarser for all.",
     ),
-    "4x YaRN, int3 K cache": SettingPreset(
+    "YaRN ×4, int3 K cache": SettingPreset(
         RopeSpec("yarn", 4.0), INT3_K, "The same with half the levels: how far can a cache go?"
     ),
-    "2x YaRN, int4 K cache": SettingPreset(
+    "YaRN ×2, int4 K cache": SettingPreset(
         RopeSpec("yarn", 2.0), INT4_K, "A mild stretch: what most models take without fine-tuning."
     ),
-    "8x linear, int4 K cache": SettingPreset(
+    "linear ×8, int4 K cache": SettingPreset(
         RopeSpec("linear", 8.0), INT4_K, "Every frequency slowed alike, the fast ones too: most pressure."
     ),
-    "4x dynamic NTK, llama.cpp q4_0": SettingPreset(
+    "dynamic NTK ×4, llama.cpp q4_0": SettingPreset(
         RopeSpec("dynamic", 4.0), preset_quant("q4_0"), "Rotated blocks of 32, as llama.cpp runs by default."
     ),
-    "4x YaRN, KIVI 2-bit": SettingPreset(
+    "YaRN ×4, KIVI 2-bit": SettingPreset(
         RopeSpec("yarn", 4.0), preset_quant("kivi2"), "K with a scale per channel: bands share no step."
     ),
     "checkpoint's own RoPE, int4 K cache": SettingPreset(
         RopeSpec(), INT4_K, "The checkpoint as it is, quantized: what interpolation adds is the difference."
     ),
-    "4x YaRN, W4A16 group 128 (scales cannot act)": SettingPreset(
+    "YaRN ×4, W4A16 group 128 (scales cannot act)": SettingPreset(
         RopeSpec("yarn", 4.0), preset_quant("w4a16"), "Weights alone, a scale per row and group: rescaling is a no-op."
     ),
 }

@@ -77,7 +77,7 @@ def test_without_options_the_lengths_are_the_evaluations(capfd, asks):
         (["--depths", "0,x"], "--depths: not a list of percents: '0,x'; write for example 0,50,100"),
         (["--depths", "120"], "a depth is 0 to 100 percent of the text, got 120"),
         (["--tasks", "haystack"], "unknown task 'haystack'; choose one of passkey, needles"),
-        (["--trials", "0"], "trials must be at least 1"),
+        (["--trials", "0"], "--trials: must be at least 1, got 0; give a larger number"),
         (["--slack", "0"], "slack must be at least 1"),
         (["--lengths", "1"], "--lengths"),
     ],

@@ -109,7 +109,7 @@ def test_the_preset_of_own_rope_names_the_interpolation_that_a_checkpoint_ships_
     assert what_it_shows(tiny(), name) == SETTING_PRESETS[name].why
     said = what_it_shows(tiny(rope_parameters=dict(YARN)), name)
     assert said == "The checkpoint as it is, quantized, with the interpolation that it ships with (yarn x4 (from 16))."
-    other = "2x YaRN, int4 K cache"
+    other = "YaRN ×2, int4 K cache"
     assert what_it_shows(tiny(rope_parameters=dict(YARN)), other) == SETTING_PRESETS[other].why
 
 

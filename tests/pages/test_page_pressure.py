@@ -70,7 +70,7 @@ def test_a_new_setting_brings_its_own_window_and_factor(page):
     run(page)
     page.switch_page("pages/start.py")
     run(page)
-    page.pills(key="preset").select("8x linear, int4 K cache")
+    page.pills(key="preset").select("linear ×8, int4 K cache")
     run(page)
     page.switch_page("pages/pressure.py")
     run(page)

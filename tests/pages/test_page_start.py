@@ -80,7 +80,7 @@ def test_the_model_card_holds_the_facts(loaded_app):
 @pytest.mark.parametrize("name", SETTING_PRESETS)
 def test_a_preset_click_changes_strip_address_and_forms(loaded_app, name):
     preset = SETTING_PRESETS[name]
-    for click in ("8x linear, int4 K cache" if "8x" not in name else "2x YaRN, int4 K cache", name):
+    for click in ("linear ×8, int4 K cache" if "×8" not in name else "YaRN ×2, int4 K cache", name):
         loaded_app.pills(key="preset").select(click)
         run(loaded_app)
     assert (chosen(loaded_app).rope or RopeSpec(), chosen(loaded_app).quant) == (preset.rope, preset.quant)
@@ -94,11 +94,11 @@ def test_a_preset_click_changes_strip_address_and_forms(loaded_app, name):
 
 
 def test_the_preset_in_force_is_marked_and_a_change_by_hand_unmarks_it(loaded_app):
-    assert loaded_app.pills(key="preset").value == "4x YaRN, int4 K cache"
+    assert loaded_app.pills(key="preset").value == "YaRN ×4, int4 K cache"
     loaded_app.number_input(key="factor").set_value(3.0)
     run(run(loaded_app))
     assert loaded_app.pills(key="preset").value is None
-    loaded_app.pills(key="preset").select("2x YaRN, int4 K cache")
+    loaded_app.pills(key="preset").select("YaRN ×2, int4 K cache")
     run(loaded_app)
     assert loaded_app.number_input(key="factor").value == 2.0
     assert loaded_app.selectbox(key="quantizer").value == "int4 K cache"
@@ -186,7 +186,7 @@ def test_a_preset_clears_what_was_typed_and_refused(loaded_app):
     loaded_app.number_input(key="beta_fast").set_value(0.5)
     run(loaded_app)
     assert loaded_app.error
-    loaded_app.pills(key="preset").select("4x YaRN, int3 K cache")  # the interpolation is in force already
+    loaded_app.pills(key="preset").select("YaRN ×4, int3 K cache")  # the interpolation is in force already
     run(loaded_app)
     assert not loaded_app.error
     assert loaded_app.number_input(key="beta_fast").value == 32.0

@@ -76,7 +76,7 @@ def test_what_cannot_be_is_refused_in_one_line_and_the_old_stays(loaded_app, tex
 
 def test_a_preset_unties_them(loaded_app):
     typed(loaded_app, TYPED)
-    loaded_app.pills(key="preset").select("2x YaRN, int4 K cache").run()
+    loaded_app.pills(key="preset").select("YaRN ×2, int4 K cache").run()
     assert chosen(loaded_app).rope == RopeSpec("yarn", 2.0)
     assert loaded_app.text_input(key="tied pairs").value == ""
 

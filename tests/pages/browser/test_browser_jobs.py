@@ -71,6 +71,9 @@ def test_every_page_has_the_queue_and_cancels_a_job_whose_setting_was_changed(da
         go(page, "Pressure")
         page.get_by_role("button", name="Diagnose", exact=True).click()
         soon(page, lambda: len(queue(page)), 2)
+        unseen = page.locator(".st-key-unseen [data-testid=stPlotlyChart]")  # the script for figures is there before the first one
+        unseen.wait_for(state="attached", timeout=SHORT)
+        assert not unseen.is_visible()
         go(page, "Tune")
         page.get_by_role("button", name="Try scales by hand").click()
         soon(
