@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from qroar_core.library.calls import search as search
     from qroar_core.library.evaluation_calls import compare as compare
     from qroar_core.library.evaluation_calls import evaluate as evaluate
+    from qroar_core.library.evaluation_calls import lm_eval as lm_eval
     from qroar_core.library.evaluation_calls import retrieve as retrieve
     from qroar_core.library.evaluation_calls import tune_rope as tune_rope
     from qroar_core.library.results import Comparison as Comparison
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from qroar_core.library.results import Evaluation as Evaluation
     from qroar_core.library.results import Retrieval as Retrieval
     from qroar_core.library.results import RopeSearch as RopeSearch
+    from qroar_core.library.results import TaskScores as TaskScores
     from qroar_core.library.results import TieChoice as TieChoice
     from qroar_core.library.rope import load_rope as load_rope
     from qroar_core.library.search import Search as Search
@@ -58,9 +60,10 @@ if TYPE_CHECKING:
 
 _WHERE = {
     **dict.fromkeys(("load", "diagnose", "choose_ties", "search", "export"), "library.calls"),
-    **dict.fromkeys(("evaluate", "retrieve", "compare", "tune_rope"), "library.evaluation_calls"),
+    **dict.fromkeys(("evaluate", "retrieve", "lm_eval", "compare", "tune_rope"), "library.evaluation_calls"),
     **dict.fromkeys(
-        ("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison", "RopeSearch"), "library.results"
+        ("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "TaskScores", "Comparison", "RopeSearch"),
+        "library.results",
     ),
     "load_rope": "library.rope",
     "Search": "library.search",
@@ -74,7 +77,8 @@ _WHERE = {
 }
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
-__all__ += ["RopeSearch", "TieChoice", "choose_ties", "load_rope", "search", "ties", "tune_rope"]
+__all__ += ["RopeSearch", "TaskScores", "TieChoice", "choose_ties", "lm_eval", "load_rope", "search", "ties"]
+__all__ += ["tune_rope"]
 
 
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others

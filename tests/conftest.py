@@ -27,10 +27,13 @@ HIDDEN = 48
 WINDOW = 64  # native window L0 of the tiny models, tokens
 TINY_FAMILIES = ("llama", "mistral", "qwen2")
 STAGES = (  # modules whose `run` is a stage, in the package
-    *("diagnostics", "scale_search", "evaluation", "retrieval", "remedies"),
+    *("diagnostics", "scale_search", "evaluation", "retrieval", "harness", "remedies"),
     *("evidence.controls", "evidence.prediction", "evidence.replication", "rope_search"),
 )
-RUN_STAGES = ("diagnostics", "scale_search", "evaluation", "retrieval", "remedies", "evidence", "exporters", "models")
+RUN_STAGES = (
+    *("diagnostics", "scale_search", "evaluation", "retrieval", "harness", "remedies"),
+    *("evidence", "exporters", "models"),
+)
 SLOW = ("smollm2", "browser", "slow")  # marks, the longest first
 
 

@@ -196,6 +196,13 @@ FAULTS = (
         "retrieval/test_prompts.py",
     ),
     Fault(
+        "an interval of no width is significant",
+        "harness/findings.py",
+        "one.p_value >= 1 - confidence",
+        "one.p_value > 1",
+        "harness/test_findings.py",
+    ),
+    Fault(
         "SmoothQuant weighs weights by alpha, not by 1 - alpha",
         "remedies/methods/smoothquant/prepare.py",
         "reach.pow(1 - alpha)",

@@ -25,6 +25,7 @@ RESULTS = {
     "Evaluation",
     "Retrieval",
     "RopeSearch",
+    "TaskScores",
     "TieChoice",
     "Transform",
 }  # nobody makes one by hand

@@ -41,7 +41,7 @@ GROUND = (
     "large_imports",
 )
 ORDER = (
-    *("diagnostics", "scale_search", "evaluation", "retrieval", "remedies"),
+    *("diagnostics", "scale_search", "evaluation", "retrieval", "harness", "remedies"),
     *("controls", "replication", "prediction", "rope_search", "exporters"),
 )
 STAGES = {  # folder: the stage that it belongs to; a stage may import only those before it

@@ -7,6 +7,7 @@ from typing import Any
 
 from qroar_core.cli import tables_of_evidence
 from qroar_core.cli.check_options import about
+from qroar_core.cli.harness_options import HARNESS, claimed_on
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, OUTLIERS, REPLICATE, SEARCH, SETTING
 from qroar_core.cli.root import app, load_model, new_folder, say_bands, written
 from qroar_core.cli.rope_options import rope_spec
@@ -43,7 +44,7 @@ def controls(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, REPLICATE, OUT, intervals=True)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, REPLICATE, HARNESS, OUT, intervals=True)
 def replicate(options: dict) -> None:
     """Test the papers' claims on this model, setup by setup."""
     from qroar_core.evidence.replication import run as stage
@@ -51,13 +52,14 @@ def replicate(options: dict) -> None:
     folder, texts = new_folder(options), documents(options)
     with about("--tolerance"):
         spec = ReplicationSpec(tolerance=options["tolerance"], seed=options["seed"])
+    tasks = claimed_on(options)
     pairs_of(options, rope_spec(options) or RopeSpec("yarn", options["factor"] or 2.0), QuantSpec())
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     spec = replace(spec, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
     with progress() as on_step:
         pairs = pairs_of(options, setting.rope, setting.quant)
-        result = stage.run(loaded, setting, pairs, spec, texts, on_step)
+        result = stage.run(loaded, setting, pairs, spec, texts, on_step, tasks=tasks)
     result = written(folder, "replication.json", result)
     say_bands(options, loaded)
     tables_of_evidence.replication(result, options["json"])

@@ -1,4 +1,4 @@
-"""The stages that read held-out text: evaluate, retrieve, compare, tune_rope."""
+"""The stages that measure: evaluate, retrieve, lm_eval, compare, tune_rope."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from qroar_core.checks import of_kind
 from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.evaluation import run as evaluate_stage
+from qroar_core.harness import run as harness_stage
 from qroar_core.library.arguments import resolved, scales_of, several, spec_of
 from qroar_core.library.refusal_words import in_parameters
-from qroar_core.library.results import Comparison, Evaluation, Retrieval, RopeSearch
+from qroar_core.library.results import Comparison, Evaluation, Retrieval, RopeSearch, TaskScores
 from qroar_core.library.transform import Transform
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, no_progress
@@ -24,6 +25,7 @@ from qroar_core.setup import Setup
 from qroar_core.specs import (
     ComparisonSpec,
     EvaluationSpec,
+    HarnessSpec,
     RetrievalSpec,
     RopeSearchSpec,
 )
@@ -118,6 +120,49 @@ def retrieve(
     scales = scales_of(transform, model)
     found = retrieve_stage.run(model, setting, scales, asked, setup.texts()["heldout"], on_step)
     return Retrieval.of(found.as_written())
+
+
+@in_parameters
+def lm_eval(
+    model: LoadedModel,
+    setup: Setup,
+    tasks: Sequence[str] = (),
+    transform: Transform | None = None,
+    *,
+    num_fewshot: int | None = None,
+    limit: int | None = None,
+    truncate: bool = False,
+    spec: HarnessSpec | None = None,
+    on_step: OnStep = no_progress,
+) -> TaskScores:
+    """Tasks of lm-evaluation-harness on the reference, the quantized and the tuned model; needs the extra `[lm-eval]`.
+
+    Args:
+        model: what `load` returned; it is as it was afterwards.
+        setup: interpolation, quantizers, context length, bands and text; what it leaves open is filled in for `model`.
+        tasks: names of tasks, groups or tags of the harness, or paths of YAML files.
+        transform: measured beside identity; None leaves it out.
+        num_fewshot: examples before each question; None: as the task says.
+        limit: first documents of each task; None: all.
+        truncate: cut what stands before a question from the left where it does not fit the length, and say how often;
+            False: refuse it.
+        spec: everything else that can be asked (`qroar_core.specs.HarnessSpec`), in place of what is said here.
+        on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
+    Returns:
+        The harness's metrics by task and condition, and their differences, paired by document, with intervals.
+    Raises:
+        BadSpec: the harness is not installed, no such task, or a request longer than the length.
+        BadText: documents of a task that cannot be read. BadScales: a transform of another model.
+        Cancelled: raised by `on_step`.
+    """
+    setting = resolved(model, setup, on_step)
+    asked = spec_of(spec, HarnessSpec) or HarnessSpec(
+        several("tasks", tasks), fewshot=num_fewshot, limit=limit, truncate=truncate, seed=setup.seed
+    )
+    asked = replace(asked, length=asked.length or setting.diagnosis.length)
+    scales = scales_of(transform, model)
+    found = harness_stage.run(model, setting, scales, asked, setup.texts()["calibration"], on_step)
+    return TaskScores.of(found.as_written())
 
 
 @in_parameters

@@ -34,6 +34,8 @@ TAKEN_BY: dict[str, tuple[str, ...]] = {  # by flags without their dashes: who t
     "EvaluationSpec": ("stride", "targets", "rotation_scales"),
     "RetrievalSpec": ("tasks", "depths", "slack"),
     "ComparisonSpec": ("calibration_tokens",),
+    "HarnessSpec": ("include_path", "chat"),
+    "lm_eval": ("num_fewshot", "limit", "truncate"),
 }
 OTHERWISE: dict[str, tuple[str, str]] = {  # flags that the library spells otherwise: who takes it, and its name there
     "longrope_factors": ("Rope", "long_factor"),
@@ -41,9 +43,18 @@ OTHERWISE: dict[str, tuple[str, str]] = {  # flags that the library spells other
     "methods": ("compare", "remedies"),
     "null": ("diagnose", "null_draws"),
     "no_chat": ("RetrievalSpec", "chat=False"),
+    "batch_size": ("HarnessSpec", "batch"),
 }
 OWNERS = {name: (owner, name) for owner, names in TAKEN_BY.items() for name in names} | OTHERWISE
-SWITCHES = {*switches(), "band_cost", "k_before_rope", "kv_rotation", "rotation_scales"}  # True where they are given
+SWITCHES = {
+    *switches(),
+    "band_cost",
+    "k_before_rope",
+    "kv_rotation",
+    "rotation_scales",
+    "chat",
+    "truncate",
+}  # True where they are given
 NO_VALUE = "that|and|or|alone|in|by|as|under|to|with|for|has|is|they|where"  # words of the sentence behind a flag
 FLAG = re.compile(rf"--([a-z][a-z0-9-]*)(?: (?!(?:{NO_VALUE})\b)([A-Za-z0-9_.:+-]*[A-Za-z0-9_+]))?")
 ROPE = re.compile(r"--rope ([a-z0-9]+)(?: --factor ([\d.]+))?")

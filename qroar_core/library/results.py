@@ -18,6 +18,8 @@ from qroar_core.evaluation.gap import tuned_share
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.figures import gallery
 from qroar_core.figures.picture import Picture
+from qroar_core.harness import figure as scored
+from qroar_core.harness import result as harness
 from qroar_core.library.band_lines import band_lines, wrapped
 from qroar_core.library.shown import Shown
 from qroar_core.number_of import number_of
@@ -149,6 +151,32 @@ class Retrieval(answers.Retrieval, Shown):
     def table(self) -> pd.DataFrame:
         """One row a task, length, depth and condition."""
         return pd.DataFrame([cell.model_dump() for cell in self.cells])
+
+
+class TaskScores(harness.TaskScores, Shown):
+    """Scores of lm-evaluation-harness's tasks under each condition.
+
+    Attributes:
+        scores: one a task, metric and condition: `value` and `stderr` as the harness computes them, `documents`.
+        changes: a metric under one condition less under another, paired by document, with the ends of its interval;
+            `gained` and `lost` documents and McNemar's `p_value` where each is right or wrong.
+        length: tokens the model reads at most. `fewshot`: examples before each question.
+        cut: requests from the left of which tokens were cut to fit; empty unless that was asked for.
+        harness, versions: of the harness and of its tasks.
+        sentences: the findings.
+    """
+
+    FILE: ClassVar = "a file of task scores"
+
+    def _figures(self) -> Figures:
+        return {"scores": partial(_there, scored.scores, self)}
+
+    def _headline(self) -> str:
+        return "\n".join([*self.sentences, f"{self.setup}, {self.text}"])
+
+    def table(self) -> pd.DataFrame:
+        """One row a task, metric and condition."""
+        return scored.table(self)
 
 
 class Comparison(remedies.Comparison, Shown):

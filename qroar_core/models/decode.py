@@ -73,22 +73,45 @@ def decode_from(
     Raises:
         NonFinite: an activation or a logit that is no number.
     """
+    return decode_rows(loaded, stream, hidden, tokens, on_token=on_token)[0]
+
+
+def decode_rows(
+    loaded: LoadedModel,
+    stream: Stream,
+    hidden: Tensor,
+    tokens: int,
+    *,
+    stop: Callable[[list[int]], bool] = lambda chosen: False,
+    on_token: Callable[[int], None] = lambda done: None,
+) -> list[Chosen]:
+    """`decode_from` for several prompts of one length at once, `hidden` (B, 1, hidden).
+
+    Args:
+        stop: asked with what one row has taken so far, whether that row ends there.
+    """
     ends = end_tokens(loaded)
-    chosen: list[int] = []
-    log_prob: list[float] = []
+    rows = [Chosen([], []) for _ in hidden]
+    going = set(range(len(rows)))
     while True:
         on_token(stream.fed)
         with torch.no_grad():
-            log_p = logits_of(loaded, hidden[0]).log_softmax(-1)[0]
-        best = log_p.argmax()
-        chosen.append(int(best))
-        log_prob.append(float(log_p[best]))
-        stream.watch.ask()
-        if not math.isfinite(log_prob[-1]):
-            raise non_finite(f"a logit at position {stream.fed - 1}", stream.condition, loaded.dtype)
-        if len(chosen) == tokens or chosen[-1] in ends:
-            return Chosen(chosen, log_prob)
-        hidden = stream.feed(best.view(1, 1).to(loaded.device)).hidden
+            log_p = logits_of(loaded, hidden[:, 0]).log_softmax(-1)
+        best = log_p.argmax(-1, keepdim=True)
+        for at, (token, log_prob) in enumerate(zip(best[:, 0].tolist(), log_p.gather(-1, best)[:, 0].tolist())):
+            if at not in going:
+                continue
+            stream.watch.ask()
+            if not math.isfinite(log_prob):
+                raise non_finite(f"a logit at position {stream.fed - 1}", stream.condition, loaded.dtype)
+            chosen = rows[at]
+            chosen.tokens.append(token)
+            chosen.log_prob.append(log_prob)
+            if len(chosen.tokens) == tokens or token in ends or stop(chosen.tokens):
+                going.discard(at)
+        if not going:
+            return rows
+        hidden = stream.feed(best.to(loaded.device)).hidden
 
 
 def end_tokens(loaded: LoadedModel) -> set[int]:

@@ -43,6 +43,18 @@ def token_nll(loaded: LoadedModel, hidden: Tensor, targets: Tensor) -> Tensor:
     return torch.cat(parts).view(targets.shape)
 
 
+@torch.inference_mode()
+def log_prob_and_top1(loaded: LoadedModel, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """ln p of each target, nats, and whether it is the most probable token; hidden (n, hidden_size), targets (n,)."""
+    step, parts = _slice(loaded), []
+    for i in range(0, len(hidden), step):
+        log_p = logits_of(loaded, hidden[i : i + step]).log_softmax(-1)
+        here = targets[i : i + step].to(log_p.device)
+        parts.append((log_p.gather(-1, here[:, None])[:, 0], log_p.argmax(-1) == here))
+    log_p, first = (torch.cat(part) for part in zip(*parts, strict=True))
+    return log_p, first
+
+
 def divergence(loaded: LoadedModel, reference: Tensor, other: Tensor) -> Divergence:
     """KL and top-1 agreement of `other`'s hidden states against `reference`'s, both (B, n, hidden_size)."""
     nothing = torch.zeros(other.shape[:2], dtype=torch.int64)

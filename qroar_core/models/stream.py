@@ -90,10 +90,16 @@ class Stream:
             if self.halves is halves:
                 self.close()
 
-    def begin(self, batch: int = 1, observers: Sequence[Observer] = ()) -> list[tuple[QuantizedCache, QuantizedCache]]:
-        """Start a run at position 0 with an empty cache, which is returned; `feed` gives it tokens."""
+    def begin(
+        self, batch: int = 1, observers: Sequence[Observer] = (), *, room: int | None = None
+    ) -> list[tuple[QuantizedCache, QuantizedCache]]:
+        """Start a run at position 0 with an empty cache, which is returned; `feed` gives it tokens.
+
+        Args:
+            room: tokens that the cache can hold; None: the whole length. Frequencies are those of the length anyway.
+        """
         self.close()
-        self.halves = self._allocate(batch)
+        self.halves = self._allocate(batch, min(room or self.length, self.length))
         self.state = self.loaded.family.layer_state(self.loaded.model.config)
         self.observers = tuple(observers)
         self.hooks = self._hooks() if self.observers else []
@@ -177,12 +183,12 @@ class Stream:
         rounded = fake_quantize(x, spec, absmax=None if static is None else static[layer])
         return rounded if only is None else torch.where(only[layer].to(x.device), rounded, x)
 
-    def _allocate(self, batch: int) -> list[tuple[QuantizedCache, QuantizedCache]]:
+    def _allocate(self, batch: int, room: int) -> list[tuple[QuantizedCache, QuantizedCache]]:
         loaded, quant, static = self.loaded, self.condition.quant, self.condition.static
         k_range, v_range = (static.k, static.v) if static is not None else (None, None)
         clip = self.condition.clip
         halves = []
-        for layer, (k, v) in enumerate(allocate(loaded.geometry, batch, self.length, loaded.dtype, loaded.devices())):
+        for layer, (k, v) in enumerate(allocate(loaded.geometry, batch, room, loaded.dtype, loaded.devices())):
             ranges, shares = (
                 [None if r is None else r[layer] for r in both] for both in ((k_range, v_range), (clip.k, clip.v))
             )

@@ -7,6 +7,7 @@ Names follow docs/method.md section 7; the command line's options spell these fi
 from qroar_core.interpolations.spec import ROPE_METHODS, RopeSpec
 from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.evidence import CONTROL_DTYPES, ControlSpec, ReplicationSpec
+from qroar_core.specs.harness import HarnessSpec
 from qroar_core.specs.outliers import OUTLIER_RULES, OutlierRule
 from qroar_core.specs.remedies import REMEDIES, REMEDIES_FORMERLY, ComparisonSpec, todays_remedy
 from qroar_core.specs.rope_search import RopeSearchSpec
@@ -50,6 +51,7 @@ __all__ = [
     "DistanceLaw",
     "EvaluationSpec",
     "Granularity",
+    "HarnessSpec",
     "Mode",
     "OutlierRule",
     "Partition",

@@ -90,6 +90,7 @@ COMMANDS = (
     "search",
     "evaluate",
     "retrieve",
+    "lm-eval",
     "compare",
     "predict",
     "controls",

@@ -23,8 +23,9 @@ def asks(stages):
         asked["control"].append((setting, scales, spec))
         return planted_evidence.controls()
 
-    def replication(loaded, setting, pairs, spec, texts, on_step):
+    def replication(loaded, setting, pairs, spec, texts, on_step, tasks=None):
         asked["replication"].append((setting, pairs, spec))
+        asked["tasks"] = tasks
         return planted_evidence.replication()
 
     def searched(loaded, setting, texts, diagnosis, on_step):
@@ -134,3 +135,15 @@ def test_wrong_values_are_refused_before_loading(capfd, monkeypatch, arguments, 
     monkeypatch.setattr(load, "run", lambda *a, **kw: pytest.fail("read the model first"))
     command, *rest = arguments
     assert said in refused(capfd, command, "demo", *rest)
+
+
+def test_tasks_are_what_accuracy_is_claimed_on(capfd, asks, monkeypatch):
+    from qroar_core.harness import tasks
+
+    monkeypatch.setattr(tasks, "require_installed", lambda: None)
+    printed(capfd, "replicate", "demo", "--k", "int4", "--tasks", "hellaswag", "--limit", 7)
+    assert (asks["tasks"].tasks, asks["tasks"].limit) == (("hellaswag",), 7)
+    printed(capfd, "replicate", "demo", "--k", "int4")
+    assert asks["tasks"] is None
+    line = refused(capfd, "replicate", "demo", "--limit", 7)
+    assert line == "--limit: has nothing to act on; add --tasks hellaswag, or a YAML file"

@@ -14,6 +14,7 @@ from qroar_core.setting import default_setting
 from qroar_core.specs import (
     ControlSpec,
     EvaluationSpec,
+    HarnessSpec,
     QuantizerSpec,
     QuantSpec,
     ReplicationSpec,
@@ -22,6 +23,7 @@ from qroar_core.specs import (
     WeightQuantSpec,
 )
 from qroar_core.transforms.scales import identity
+from tests.helpers.planted_task_scores import task_scores
 
 INT4 = QuantSpec(k=QuantizerSpec(4))
 YARN = RopeSpec("yarn", 2.0)
@@ -91,3 +93,28 @@ def test_both_run_for_real_on_a_tiny_model(setting):
     found = controls.run(loaded, setting, scales, ControlSpec(seeds=(1,), windows=3, shuffles=1, dtypes=()), TEXTS)
     assert {control.kind for control in found.controls} >= {"tuned", "unquantized", "bands", "heads", "seed"}
     assert found.precisions == []
+
+
+def test_tasks_add_the_claim_about_accuracy(setting, monkeypatch):
+    loaded, setting = setting
+    asked = []
+    monkeypatch.setattr(replicate, "require_installed", lambda: None)
+    monkeypatch.setattr(replicate, "load_tasks", lambda spec: asked.append(spec))
+    monkeypatch.setattr(replicate.harness, "run", lambda *a: asked.append(a) or task_scores())
+    tuned = identity(2, 2, ((0, 3), (4, 7)))
+    monkeypatch.setattr(replicate, "find_scales", lambda *a: replace(tuned, g=tuned.g * 2))
+    spec = HarnessSpec(("mine",))
+    result = replicate.run(loaded, setting, [(YARN, INT4)], ReplicationSpec(windows=3), TEXTS, tasks=spec)
+    claim = result.cases[0].claims[-1]
+    assert (claim.name, claim.verdict, result.tasks["tasks"]) == ("accuracy", "undecided", ("mine",))
+    assert asked[0] is spec
+    assert (asked[1][1].rope, asked[1][2].is_identity, asked[1][3], asked[1][4]) == (
+        YARN,
+        False,
+        spec,
+        TEXTS["calibration"],
+    )
+    monkeypatch.setattr(replicate, "find_scales", lambda *a: tuned)
+    result = replicate.run(loaded, setting, [(YARN, INT4)], ReplicationSpec(windows=3), TEXTS, tasks=spec)
+    assert result.cases[0].claims[-1].verdict == "not testable here"
+    assert len(asked) == 3  # no task is run for scales that are none

@@ -8,6 +8,7 @@ from scipy.stats import t, ttest_rel
 
 from qroar_core.evidence.replication.claims import (
     CLAIMS,
+    accuracy,
     amplified,
     perplexity,
     pressure,
@@ -15,7 +16,10 @@ from qroar_core.evidence.replication.claims import (
     tails,
     untestable,
 )
-from tests.helpers import planted
+from qroar_core.harness.result import Change
+from qroar_core.result_shapes import contradiction
+from tests.helpers import planted, planted_evidence
+from tests.helpers.planted_task_scores import task_scores
 
 SURE = 0.9
 BASE = np.random.default_rng(8).normal(3.0, 0.4, 7)
@@ -121,6 +125,55 @@ def test_one_layer_has_no_interval():
 
 
 def test_every_claim_states_its_rule():
-    assert {rule.unit for rule in CLAIMS.values()} == {"nats", "rho", "times", "%"}
+    assert {rule.unit for rule in CLAIMS.values()} == {"nats", "rho", "times", "%", "points"}
     assert all(rule.statement and rule.rule for rule in CLAIMS.values())
     assert untestable("perplexity", "because").detail == "because"
+
+
+def right_or_wrong(gained, lost, documents, task="mine", metric="acc"):
+    return Change(
+        task=task,
+        metric=metric,
+        filter="none",
+        what="tuned - quantized",
+        documents=documents,
+        mean=(gained - lost) / documents,
+        low=None,
+        high=None,
+        gained=gained,
+        lost=lost,
+        p_value=None,
+    )
+
+
+def test_accuracy_is_counted_over_the_documents_of_all_tasks():
+    two = [right_or_wrong(30, 5, 100), right_or_wrong(50, 0, 100, metric="acc_norm"), right_or_wrong(4, 3, 50, "other")]
+    claim = accuracy(task_scores().model_copy(update={"changes": two}), 0.95)
+    assert claim.verdict == "holds"
+    assert claim.detail.startswith(
+        "34 of 150 answers gained, 8 lost; mine +25.00 (acc), other +2.00 (acc); at most 512"
+    )
+    mean = 26 / 150
+    se = math.sqrt((42 - 150 * mean**2) / 149 / 150)  # of values 1, -1 and 0
+    assert claim.value.mean == pytest.approx(100 * mean)
+    assert claim.value.low == pytest.approx(100 * (mean - 1.976013 * se), abs=1e-4)  # Student's t of 149 degrees
+    worse = accuracy(task_scores().model_copy(update={"changes": [right_or_wrong(5, 30, 100)]}), 0.95)
+    assert worse.verdict == "does not hold"
+
+
+def test_few_answers_that_change_decide_nothing():
+    claim = accuracy(task_scores(), 0.95)  # one gained of eight
+    assert (claim.verdict, claim.value.mean) == ("undecided", 12.5)
+    all_alike = accuracy(task_scores().model_copy(update={"changes": [right_or_wrong(3, 0, 3)]}), 0.95)
+    assert all_alike.verdict == "undecided"  # an interval of no width, and p is 0.25
+    none = accuracy(task_scores().model_copy(update={"changes": []}), 0.95)
+    assert (none.verdict, none.value) == ("not testable here", None)
+
+
+def test_a_file_has_the_claim_about_accuracy_where_tasks_were_asked():
+    old = planted_evidence.replication()
+    assert contradiction(old) == ""
+    assert "every claim once" in contradiction(old.model_copy(update={"tasks": {"tasks": ["a"]}}))
+    more = [one.model_copy(update={"claims": [*one.claims, accuracy(task_scores(), 0.95)]}) for one in old.cases]
+    assert contradiction(old.model_copy(update={"tasks": {"tasks": ["a"]}, "cases": more})) == ""
+    assert "every claim once" in contradiction(old.model_copy(update={"cases": more}))

@@ -23,6 +23,7 @@ from qroar_core.figures.lessons import turning as turning_figures
 from qroar_core.figures.lessons import window as window_figures
 from qroar_core.figures.readable import BLACK, WHITE, contrast, ink_on, write_on_cells
 from qroar_core.figures.ticks import plain_ticks
+from qroar_core.harness import figure as harness_figure
 from qroar_core.lessons.aliasing import aliasing
 from qroar_core.lessons.clocks import clocks
 from qroar_core.lessons.commuting import commuting
@@ -42,6 +43,7 @@ from tests.helpers import (
     planted_prediction,
     planted_retrieval,
     planted_rope_search,
+    planted_task_scores,
 )
 
 LEAST = 4.5  # WCAG 2, level AA
@@ -63,6 +65,7 @@ def pictures():
     yield from prediction.pictures(planted_prediction.prediction())
     yield from (drawn(planted_comparison.comparison()) for drawn in (comparison_figure.gains, comparison_figure.on_top))
     yield from (retrieval.by_condition(planted_retrieval.retrieval(), "passkey", score) for score in retrieval.SCORES)
+    yield harness_figure.scores(planted_task_scores.task_scores())
     tuned = planted_rope_search.rope_search()
     yield from (rope_figures.gains(tuned), rope_figures.frequencies(tuned), *rope_figures.tried(tuned))
     head = HEADS[0]

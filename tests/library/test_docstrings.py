@@ -14,8 +14,29 @@ from qroar_core.specs.remedies import REMEDIES
 from qroar_core.specs.stages import OBJECTIVES
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("load", "diagnose", "choose_ties", "search", "evaluate", "retrieve", "compare", "tune_rope", "export")
-CLASSES = ("Diagnosis", "TieChoice", "Search", "Evaluation", "Retrieval", "Comparison", "RopeSearch", "Transform")
+STAGES = (
+    "load",
+    "diagnose",
+    "choose_ties",
+    "search",
+    "evaluate",
+    "retrieve",
+    "lm_eval",
+    "compare",
+    "tune_rope",
+    "export",
+)
+CLASSES = (
+    "Diagnosis",
+    "TieChoice",
+    "Search",
+    "Evaluation",
+    "Retrieval",
+    "TaskScores",
+    "Comparison",
+    "RopeSearch",
+    "Transform",
+)
 
 
 def sections(documented):

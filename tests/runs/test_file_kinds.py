@@ -18,6 +18,7 @@ from tests.helpers import (
     planted_prediction,
     planted_retrieval,
     planted_rope_search,
+    planted_task_scores,
 )
 
 
@@ -29,6 +30,7 @@ def files(tmp_path_factory):
         "diagnosis": planted.diagnosis(),
         "evaluation": planted.evaluation(),
         "retrieval": planted_retrieval.retrieval(),
+        "lm_eval": planted_task_scores.task_scores(),
         "scales": planted.scales(),
         "search": planted.report(),
         "comparison": planted_comparison.comparison(),
@@ -48,6 +50,7 @@ WORDS = {
     "diagnosis": "is a diagnosis",
     "evaluation": "is an evaluation",
     "retrieval": "is a retrieval test",
+    "lm_eval": "is a file of task scores",
     "scales": "is a file of scales",
     "search": "is the report of a search of scales",
     "comparison": "is a comparison of remedies",
@@ -62,6 +65,7 @@ OPENERS = {
     "diagnosis": qroar.Diagnosis,
     "evaluation": qroar.Evaluation,
     "retrieval": qroar.Retrieval,
+    "lm_eval": qroar.TaskScores,
     "comparison": qroar.Comparison,
     "tune_rope": qroar.RopeSearch,
 }

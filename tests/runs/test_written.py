@@ -26,6 +26,7 @@ from tests.helpers import (
     planted_prediction,
     planted_retrieval,
     planted_rope_search,
+    planted_task_scores,
 )
 from tests.runs.kept import outcome
 
@@ -59,6 +60,7 @@ def timed():
         planted_prediction.prediction,
         planted_rope_search.rope_search,
         planted_retrieval.retrieval,
+        planted_task_scores.task_scores,
     ],
 )
 def test_every_result_is_what_its_file_gives_back(made, tmp_path):

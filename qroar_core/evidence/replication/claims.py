@@ -14,9 +14,11 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.tail_inflation.result import TailTable
 from qroar_core.evidence.controls.result import Estimate
 from qroar_core.evidence.replication.result import Claim, Name, Verdict
+from qroar_core.harness.result import Change, TaskScores
 from qroar_core.result import LayerBand, exp
 from qroar_core.statistics.correlation import spearman
 from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval
+from qroar_core.statistics.proportions import mcnemar
 
 PAPER = "arXiv 2509.14391, 2510.00028"
 
@@ -69,6 +71,12 @@ CLAIMS: dict[Name, Rule] = {
         "7 to 21 % lower perplexity",
         "share of the quantized model's perplexity that the tuned scales cut at long context: at least 7 %",
         "%",
+    ),
+    "accuracy": Rule(
+        "Up to 0.7 points more accuracy on standard tasks",
+        "share of answers that are right with the tuned scales, less without them, under the quantizer, same "
+        "documents of all tasks together: above 0, also by McNemar's test",
+        "points",
     ),
 }
 
@@ -142,6 +150,24 @@ def perplexity(
     shown = Estimate(mean=100 * cut.mean, low=100 * cut.low, high=100 * cut.high)
     detail = f"{note}{gain.mean:+.4f} nats at {length} tokens"
     return Claim(name="perplexity", verdict=above(cut, least), value=shown, detail=detail)
+
+
+def accuracy(found: TaskScores, confidence: float) -> Claim:
+    """Claim 6: the first metric of each task whose answers are right or wrong, over the documents of all tasks."""
+    first: dict[str, Change] = {}
+    for one in found.changes:
+        if one.what == "tuned - quantized" and one.gained is not None:
+            first.setdefault(one.task, one)
+    documents = sum(one.documents for one in first.values())
+    if documents < 2:
+        return untestable("accuracy", "no task has answers that are right or wrong, of two documents or more")
+    gained, lost = (sum(getattr(one, name) for one in first.values()) for name in ("gained", "lost"))
+    apart = mean_interval([1.0] * gained + [-1.0] * lost + [0.0] * (documents - gained - lost), confidence)
+    verdict = above(apart, 0.0) if mcnemar(gained, lost) < 1 - confidence else "undecided"
+    shown = Estimate(mean=100 * apart.mean, low=100 * apart.low, high=100 * apart.high)
+    each = [f"{task} {100 * one.mean:+.2f} ({one.metric})" for task, one in first.items()]
+    detail = f"{gained} of {documents} answers gained, {lost} lost; {', '.join(each)}; {found.text}"
+    return Claim(name="accuracy", verdict=verdict, value=shown, detail=detail)
 
 
 def _cut(gain: float) -> float:

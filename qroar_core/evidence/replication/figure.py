@@ -16,12 +16,12 @@ FADED = (0.05, 0.18, 0.34, 0.26)  # opacity of each: pale, so that the text in e
 ROW, TALLER = 66, 110  # pixels of a claim's row; of what stands around the rows
 WRAP, ABOVE = 30, 96  # characters of a line of a claim; of all settings side by side
 ROOMY = 6  # settings up to which a cell has room for its figure
-FORMS = {"nats": "+z.3f", "rho": "+.2f", "times": ".3f", "%": ".1f"}
+FORMS = {"nats": "+z.3f", "rho": "+.2f", "times": ".3f", "%": ".1f", "points": "+.2f"}
 
 
 def matrix(result: Replication) -> Picture:
     """Claims x settings."""
-    names = list(CLAIMS)
+    names = [name for name in CLAIMS if any(claim.name == name for case in result.cases for claim in case.claims)]
     cells = [[_claim(case, name) for case in result.cases] for name in names]
     rows = [_wrapped(CLAIMS[name].statement) for name in names]
     count = len(result.cases)
