@@ -93,6 +93,11 @@ class Geometry:
         """Which layer the decoder's `decoder_layer`, one with attention, is."""
         return self.decoder_layers.index(decoder_layer) if self.decoder_layers else decoder_layer
 
+    @property
+    def decoder_numbers(self) -> list[int]:
+        """The number of every layer among all layers of the decoder."""
+        return [self.decoder_layer(layer) for layer in range(self.n_layers)]
+
     def quant_at(self, layer: int, quant: QuantSpec) -> QuantSpec:
         """The quantizers of layer `layer`: none of K and V where its cache is kept as it is."""
         return quant.of_layer(self.decoder_layer(layer))
