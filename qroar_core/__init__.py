@@ -39,11 +39,13 @@ if TYPE_CHECKING:
     from qroar_core.library.calls import search as search
     from qroar_core.library.evaluation_calls import compare as compare
     from qroar_core.library.evaluation_calls import evaluate as evaluate
+    from qroar_core.library.evaluation_calls import protect_layers as protect_layers
     from qroar_core.library.evaluation_calls import retrieve as retrieve
     from qroar_core.library.evaluation_calls import tune_rope as tune_rope
     from qroar_core.library.results import Comparison as Comparison
     from qroar_core.library.results import Diagnosis as Diagnosis
     from qroar_core.library.results import Evaluation as Evaluation
+    from qroar_core.library.results import LayerChoice as LayerChoice
     from qroar_core.library.results import Retrieval as Retrieval
     from qroar_core.library.results import RopeSearch as RopeSearch
     from qroar_core.library.results import TieChoice as TieChoice
@@ -58,9 +60,10 @@ if TYPE_CHECKING:
 
 _WHERE = {
     **dict.fromkeys(("load", "diagnose", "choose_ties", "search", "export"), "library.calls"),
-    **dict.fromkeys(("evaluate", "retrieve", "compare", "tune_rope"), "library.evaluation_calls"),
+    **dict.fromkeys(("evaluate", "retrieve", "compare", "protect_layers", "tune_rope"), "library.evaluation_calls"),
     **dict.fromkeys(
-        ("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison", "RopeSearch"), "library.results"
+        ("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison", "LayerChoice", "RopeSearch"),
+        "library.results",
     ),
     "load_rope": "library.rope",
     "Search": "library.search",
@@ -74,7 +77,17 @@ _WHERE = {
 }
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
-__all__ += ["RopeSearch", "TieChoice", "choose_ties", "load_rope", "search", "ties", "tune_rope"]
+__all__ += [
+    "LayerChoice",
+    "RopeSearch",
+    "TieChoice",
+    "choose_ties",
+    "load_rope",
+    "protect_layers",
+    "search",
+    "ties",
+    "tune_rope",
+]
 
 
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others

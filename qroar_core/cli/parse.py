@@ -35,7 +35,9 @@ def layers_of(text: str | None) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError as error:
-        raise BadSpec(f"not a list of layers: {text!r}", where="--keep-layers", do="write for example 0,1,29") from error
+        raise BadSpec(
+            f"not a list of layers: {text!r}", where="--keep-layers", do="write for example 0,1,29"
+        ) from error
 
 
 def bands_spec(options: dict[str, Any], default: BandSpec, loaded: LoadedModel) -> BandSpec:

@@ -142,7 +142,13 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
     weights, qk = options.get("weights", "none"), options.get("qk", "none")
     grouped_weights = weights != "none" and options.get("weight_scale") == "group"
     if k in (None, "none") and v in (None, "none"):  # an option without its quantizer would do nothing
-        for name in ("kv_scale", "kv_rotation", "k_before_rope", "keep_layers", *(() if grouped_weights else ("group_size",))):
+        for name in (
+            "kv_scale",
+            "kv_rotation",
+            "k_before_rope",
+            "keep_layers",
+            *(() if grouped_weights else ("group_size",)),
+        ):
             if options.get(name):
                 raise BadSpec("has nothing to act on", where=_flag(name), do="add --k int4, --v int4 or --kv int4")
     if weights == "none" and options.get("weight_scale", "channel") != "channel":

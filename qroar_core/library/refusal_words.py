@@ -22,7 +22,7 @@ TAKEN_BY: dict[str, tuple[str, ...]] = {  # by flags without their dashes: who t
     "Rope": ("factor", "tie"),
     "Bands": ("partition",),
     "quantization": (
-        *("k", "v", "kv", "weights", "qk", "activations"),
+        *("k", "v", "kv", "weights", "qk", "activations", "keep_layers"),
         *("kv_scale", "kv_rotation", "k_before_rope", "weight_scale"),
     ),
     "load": ("device", "dtype"),
@@ -34,6 +34,7 @@ TAKEN_BY: dict[str, tuple[str, ...]] = {  # by flags without their dashes: who t
     "EvaluationSpec": ("stride", "targets", "rotation_scales"),
     "RetrievalSpec": ("tasks", "depths", "slack"),
     "ComparisonSpec": ("calibration_tokens",),
+    "protect_layers": ("cache_bytes", "sensitivity"),
 }
 OTHERWISE: dict[str, tuple[str, str]] = {  # flags that the library spells otherwise: who takes it, and its name there
     "longrope_factors": ("Rope", "long_factor"),

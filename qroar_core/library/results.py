@@ -22,6 +22,7 @@ from qroar_core.library.band_lines import band_lines, wrapped
 from qroar_core.library.shown import Shown
 from qroar_core.number_of import number_of
 from qroar_core.remedies import figure as compared
+from qroar_core.remedies import figure_layers, result_layers
 from qroar_core.remedies import result as remedies
 from qroar_core.retrieval import figure as retrieved
 from qroar_core.retrieval import result as answers
@@ -160,6 +161,7 @@ class Comparison(remedies.Comparison, Shown):
             share), `added`: what band scales add to the remedy (nats a token), `tie_cost`: what its tied pairs cost
             the unquantized model (nats a token).
         gap: what quantization costs without a remedy, nats a token, from `gap_low` to `gap_high`.
+        layers: how layers were chosen where `protected_layers` is among the remedies, see `LayerChoice`.
         reference_nll: of the unquantized model, nats a token.
         sentences: the findings. `length`: tokens of a window.
     """
@@ -167,7 +169,12 @@ class Comparison(remedies.Comparison, Shown):
     FILE: ClassVar = "a comparison of remedies"
 
     def _figures(self) -> Figures:
-        return {"gains": partial(_there, compared.gains, self), "on_top": partial(_there, compared.on_top, self)}
+        return {
+            "gains": partial(_there, compared.gains, self),
+            "on_top": partial(_there, compared.on_top, self),
+            "loss_by_memory": partial(_there, lambda found: found.layers and figure_layers.curve(found.layers), self),
+            "layers": partial(_there, lambda found: found.layers and figure_layers.worth(found.layers), self),
+        }
 
     def _headline(self) -> str:
         return "\n".join([*self.sentences, self.text])
@@ -175,6 +182,37 @@ class Comparison(remedies.Comparison, Shown):
     def table(self) -> pd.DataFrame:
         """One row a remedy: perplexity, gap recovered, gain, what band scales add, what it costs at run time."""
         return compared.table(self)
+
+
+class LayerChoice(result_layers.LayerChoice, Shown):
+    """Which layers' K/V cache to keep from quantization under a memory budget; `kept` is what `keep_layers` takes.
+
+    Attributes:
+        layers: one entry a layer: `gain` (nats a token of KL to the model whose whole cache is kept) and what keeping
+            it takes more, `bytes` a token.
+        curve: one point a layer more, the largest gain per byte first: `layers` kept, `bytes` a token of the whole
+            cache, `kl` and `lost` NLL (nats a token) on development text.
+        kept: the layers that the budget takes; `bytes` a token of the cache with them, at most `budget`.
+        first_last: the first and last layers under the same budget.
+        rules: no layer, the chosen ones, the first and last, every layer on held-out text: `nll`, `lost` and `gain`
+            with their intervals, nats a token.
+        sentences: the findings. `flags`: how runtimes are told. `length`: tokens of a window.
+    """
+
+    FILE: ClassVar = "a choice of layers"
+
+    def _figures(self) -> Figures:
+        return {
+            "loss_by_memory": partial(_there, figure_layers.curve, self),
+            "layers": partial(_there, figure_layers.worth, self),
+        }
+
+    def _headline(self) -> str:
+        return "\n".join([self.words, *self.sentences, *self.flags, self.text])
+
+    def table(self) -> pd.DataFrame:
+        """One row a point of the curve and a rule on held-out text: layers, bytes a token, loss."""
+        return figure_layers.curve_table(self)
 
 
 class TieChoice(result_ties.TieChoice, Shown):

@@ -194,9 +194,7 @@ class Stream:
             if quant.qk is not None and block_of(mine.k) == 1:
                 k_round = followed_by(k_round, partial(self._round_active, layer=layer, which="k_active"))
             k_round = on_channels(k_round, self.condition.quantized_channels, layer)
-            halves.append(
-                (QuantizedCache(k, k_round, block_of(mine.k)), QuantizedCache(v, v_round, block_of(mine.v)))
-            )
+            halves.append((QuantizedCache(k, k_round, block_of(mine.k)), QuantizedCache(v, v_round, block_of(mine.v))))
         return halves
 
     def _hooks(self) -> list:

@@ -1,7 +1,7 @@
 """How runtimes are told to keep the cache of some layers as it is, and which cannot be told.
 
-Read from vLLM 0.32.0 (`vllm/config/cache.py` kv_cache_dtype_skip_layers, `model_executor/layers/attention/attention.py`,
-`layers/quantization/turboquant/config.py` get_boundary_skip_layers), xllamacpp 2026.10 (`common_params` has one
+Read from vLLM 0.32.0 (kv_cache_dtype_skip_layers in `vllm/config/cache.py` and
+`vllm/model_executor/layers/attention/attention.py`; get_boundary_skip_layers of its TurboQuant cache), xllamacpp 2026.10 (`common_params` has one
 cache_type_k and one cache_type_v) and transformers 5.23 (`cache_utils.py`: QuantizedCache makes one kind of layer for
 all, `Cache(layers=...)` takes a list).
 """
@@ -32,8 +32,8 @@ def layer_flags(layers: Sequence[int], preset: str = "") -> list[str]:
         return []
     dtype = KV_PRESETS[preset].flags if preset in KV_PRESETS else ()
     own = dtype[:1] == ("--kv-cache-dtype",)
-    head = " ".join(dtype) if own else "--kv-cache-dtype TYPE"
-    said = [f"vLLM: {head} {' '.join(vllm_skip_words(layers))}"]
+    words = " ".join((*dtype, *vllm_skip_words(layers)) if own else vllm_skip_words(layers))
+    said = [f"vLLM: {words}" if own else f"vLLM: {words}, beside a --kv-cache-dtype of its own"]
     if preset.startswith(TURBOQUANT):
         said.append("vLLM keeps the first two and the last two layers of a TurboQuant cache in any case")
     numbers = ", ".join(map(str, layers))

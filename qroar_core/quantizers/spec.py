@@ -156,8 +156,12 @@ class QuantSpec(Compact):
 
     def __post_init__(self) -> None:
         check_numbers(self, keep_layers="give numbers of layers, counted from 0")
-        for layer in self.keep_layers:
-            at_least("each of keep_layers", layer, 0)
+        if any(layer < 0 for layer in self.keep_layers):
+            raise BadSpec(
+                f"layers are counted from 0, got {min(self.keep_layers)}",
+                where="--keep-layers",
+                do="give the number of the layer in the checkpoint",
+            )
         object.__setattr__(self, "keep_layers", tuple(sorted(set(self.keep_layers))))
         if self.v is not None and self.v.before_rope:
             raise BadSpec("V carries no RoPE", where="--v", do="drop before_rope")

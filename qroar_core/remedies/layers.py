@@ -55,9 +55,7 @@ def run(
     require_cache(loaded, quant)
     require_budget(loaded.geometry, quant, length, spec.cache_bytes)
     tokenizer = loaded.tokenizer
-    held = windows(
-        tokenizer, texts["heldout"], length, spec.heldout_windows, spec.seed, fewer=spec.fewer, least=2
-    )
+    held = windows(tokenizer, texts["heldout"], length, spec.heldout_windows, spec.seed, fewer=spec.fewer, least=2)
     development = windows(tokenizer, texts["development"], length, spec.windows, spec.seed, fewer=True)
     read = windows(tokenizer, texts["calibration"], length, 1, spec.seed, fewer=True)
     with substituted_weights(loaded, {}):  # without scales that a person applied

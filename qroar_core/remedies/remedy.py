@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from qroar_core.quantizers.spec import QuantSpec
 
 FREE = "none"  # at run time
-# Work, in passes over a search's windows: to prepare a remedy from calibration text, to search, angles as well, to measure layers
+# Work, in passes over a search's windows: to prepare a remedy from calibration text, to search, angles as well, and to
+# measure every layer
 READY, SEARCH, TURNING, PASSES = 2, 3, 6, 20
 
 

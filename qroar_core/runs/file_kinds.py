@@ -43,6 +43,7 @@ def file_kinds() -> tuple[FileKind, ...]:
     from qroar_core.evidence.prediction.result import Prediction
     from qroar_core.evidence.replication.result import Replication
     from qroar_core.remedies.result import Comparison
+    from qroar_core.remedies.result_layers import LayerChoice
     from qroar_core.retrieval.result import Retrieval
     from qroar_core.rope_search.result import RopeSearch, RopeTrials
     from qroar_core.runs.manifest import Manifest
@@ -55,6 +56,7 @@ def file_kinds() -> tuple[FileKind, ...]:
         _of("an evaluation", "open it with qroar.Evaluation.load", Evaluation),
         _of("a retrieval test", "open it with qroar.Retrieval.load", Retrieval),
         _of("a comparison of remedies", "open it with qroar.Comparison.load", Comparison),
+        _of("a choice of layers", "open it with qroar.LayerChoice.load", LayerChoice),
         _of("a choice of tied pairs", "open it with qroar.TieChoice.load", TieChoice),
         _of(
             "a search of interpolations",

@@ -40,9 +40,7 @@ class FoundValueMaps:
     report: ValueMapReport
 
 
-def find_value_maps(
-    taken: Capture, spec: QuantizerSpec, on_step: OnStep, kept: Collection[int] = ()
-) -> FoundValueMaps:
+def find_value_maps(taken: Capture, spec: QuantizerSpec, on_step: OnStep, kept: Collection[int] = ()) -> FoundValueMaps:
     """The best maps for a V cache that rounds by `spec`; none for layers that are `kept` as they are."""
     layers, found, names, left = len(taken.metric), [], Counter[str](), []
     for layer in range(layers):
