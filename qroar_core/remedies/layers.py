@@ -275,7 +275,7 @@ def judged(
     Args:
         window_nll: mean NLL of each held-out window by rule, `none` and `chosen` among them.
     """
-    layers = {
+    layers: dict[Rule, list[int]] = {
         "none": [],
         "chosen": choice.kept,
         "first_last": choice.first_last,
