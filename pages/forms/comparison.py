@@ -18,7 +18,7 @@ from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.remedies.applicable import ApplicableRemedy, applicable_remedies, searches
 from qroar_core.remedies.applicable import conditions as counted_conditions
-from qroar_core.remedies.layers import budget_of, cache_bytes
+from qroar_core.remedies.layer_memory import budget_of, cache_bytes
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.prepare import why_not
 from qroar_core.setting import Setting

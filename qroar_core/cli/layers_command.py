@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qroar_core.cli import tables
-from qroar_core.cli.check_options import about
-from qroar_core.cli.options import LAYERS, MODEL, OUT, SETTING, WINDOWS, takes
+from qroar_core.cli.layer_options import LAYERS, layer_choice_spec
+from qroar_core.cli.options import MODEL, OUT, SETTING, WINDOWS, takes
 from qroar_core.cli.root import app, load_model, new_folder, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.texts import documents
-from qroar_core.specs.layers import LayerChoiceSpec
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.remedies.result_layers import LayerChoice
@@ -32,18 +31,6 @@ def protect_layers(options: dict) -> None:
     with tables.progress() as on_step:
         result = stage.run(loaded, setting, spec, texts, on_step)
     show(written(folder, RESULT, result), options["json"])
-
-
-def layer_choice_spec(options: dict[str, Any]) -> LayerChoiceSpec:
-    """The options of `protect-layers`, without the held-out windows: those depend on the length.
-
-    Raises:
-        BadSpec: names the option.
-    """
-    with about("--cache-bytes"):
-        return LayerChoiceSpec(
-            cache_bytes=options["cache_bytes"], sensitivity=options["sensitivity"], seed=options["seed"]
-        )
 
 
 def show(choice: LayerChoice, as_json: bool) -> None:

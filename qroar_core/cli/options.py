@@ -69,13 +69,7 @@ SETTING = [
     _option("kv_scale", str | None, None, "granularity of the cache scales"),
     _option("kv_rotation", str | None, None, "rotation before the cache quantizer"),
     _option("k_before_rope", bool, False, "quantize K before RoPE", "--k-before-rope"),
-    _option(
-        "keep_layers",
-        str | None,
-        None,
-        "layers whose K and V cache is not quantized, counted from 0, as vLLM's --kv-cache-dtype-skip-layers",
-        metavar="N,N,...",
-    ),
+    _option("keep_layers", str | None, None, "layers whose K/V cache is not quantized, from 0", metavar="N,N,..."),
     _option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
     _option("activations", str, "none", "quantizer of the inputs of linear layers", metavar="none|intN"),
     _option("length", int | None, None, "context length L, tokens"),
@@ -202,30 +196,10 @@ ROTATION_FILE = [
         "rotation_scales", str | None, None, "scales.json that was searched under the rotated quantizer", metavar="FILE"
     ),
 ]
-CACHE_BYTES = [
-    _option(
-        "cache_bytes",
-        float | None,
-        None,
-        "the most that a K/V cache with some layers kept may take, bytes a token over all layers; by default room for "
-        "an eighth of the layers, two at least",
-        metavar="B",
-    ),
-]
 COMPARE = [
     _option("methods", str | None, None, "remedies to compare; by default all that apply", metavar="M,M,..."),
     _option("no_band_scales", bool, False, "do not search band scales on top of each remedy", "--no-band-scales"),
     _option("calibration_tokens", int | None, None, "tokens that GPTQ reads; by default 262144 or all that there are"),
-    *CACHE_BYTES,
-]
-LAYERS = [
-    *CACHE_BYTES,
-    _option(
-        "sensitivity",
-        str,
-        "kept",
-        "what a layer is worth: kept, the KL won where only it is kept; quantized, lost where only it is quantized",
-    ),
 ]
 RETRIEVE = [
     _option("tasks", str | None, None, "retrieval tasks", metavar="passkey,needles"),

@@ -11,31 +11,32 @@ layers, none and all.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from qroar_core.errors import BadSpec
 from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
-from qroar_core.models.geometry import Geometry
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import substituted_weights
 from qroar_core.models.text import Texts, Windows, windows
 from qroar_core.models.window_losses import measure
 from qroar_core.progress import OnStep, Step, no_progress
-from qroar_core.quantizers.memory import bytes_per_token
-from qroar_core.remedies.result_layers import CurvePoint, JudgedRule, LayerChoice, LayerWorth, Rule, by_gain_per_byte
+from qroar_core.remedies.layer_findings import judged
+from qroar_core.remedies.layer_memory import (
+    budget_of,
+    cache_bytes,
+    first_and_last,
+    kept_bytes,
+    require_budget,
+    require_quantized_cache,
+    within,
+)
+from qroar_core.remedies.result_layers import CurvePoint, LayerChoice, LayerWorth, Rule, by_gain_per_byte
 from qroar_core.setting import Setting
-from qroar_core.specs import QuantSpec
-from qroar_core.specs.labels import layers_words
 from qroar_core.specs.layers import LayerChoiceSpec
-from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval
-
-SHARE, FEWEST = 8, 2  # where no budget is given: room for one layer in so many, and for so many at least
-ROUNDING = 1e-6  # of a byte: sums of floats
 
 
 def run(
@@ -52,7 +53,7 @@ def run(
     """
     length = spec.length or setting.search.length or promised_length(loaded, setting.rope)
     quant = replace(setting.quant, keep_layers=())
-    require_cache(loaded, quant)
+    require_quantized_cache(loaded.geometry, quant)
     require_budget(loaded.geometry, quant, length, spec.cache_bytes)
     tokenizer = loaded.tokenizer
     held = windows(tokenizer, texts["heldout"], length, spec.heldout_windows, spec.seed, fewer=spec.fewer, least=2)
@@ -92,78 +93,6 @@ def choose(
         condition: of which no layer is kept yet, calibrated where its quantizers need that.
     """
     return _Passes(loaded, condition, development, spec, on_step, 2 * loaded.geometry.n_layers).choice()
-
-
-def require_cache(loaded: LoadedModel, quant: QuantSpec) -> None:
-    """Raises BadSpec where no cache is quantized, or the model has none to be."""
-    if quant.k is None and quant.v is None:
-        raise BadSpec(
-            "neither K nor V cache is quantized, so there is no layer to keep", where="--kv", do="add --kv int4"
-        )
-    loaded.geometry.require_cache(quant)
-
-
-def require_budget(geometry: Geometry, quant: QuantSpec, length: int, budget: float | None) -> None:
-    """Raises BadSpec for a budget below what the cache takes with no layer kept."""
-    least = cache_bytes(geometry, quant, length)
-    if budget is not None and budget < least - ROUNDING:
-        raise BadSpec(
-            f"{budget:g} bytes a token are less than the quantized cache takes without any layer kept",
-            where="--cache-bytes",
-            do=f"give {math.ceil(least)} to {math.floor(cache_bytes(geometry, QuantSpec(), length))}",
-        )
-
-
-def layer_bytes(geometry: Geometry, quant: QuantSpec, length: int) -> dict[int, float]:
-    """Bytes a token of each layer's K and V, by its number; a layer that sees a window holds that share of `length`.
-
-    Numbers that are not quantized take 16 bits, as they are served.
-    """
-    found = {}
-    for layer in range(geometry.n_layers):
-        mine = geometry.quant_at(layer, quant)
-        head = bytes_per_token(mine.k, geometry.head_dim) + bytes_per_token(mine.v, geometry.value_dim)
-        seen = geometry.window_of(layer) or length
-        found[geometry.decoder_layer(layer)] = geometry.n_kv_heads * head * min(seen, length) / length
-    return found
-
-
-def cache_bytes(geometry: Geometry, quant: QuantSpec, length: int) -> float:
-    """Bytes a token of the whole cache, see `layer_bytes`."""
-    return math.fsum(layer_bytes(geometry, quant, length).values())
-
-
-def kept_bytes(geometry: Geometry, quant: QuantSpec, length: int) -> dict[int, float]:
-    """What each layer's cache takes more, bytes a token, where it is kept."""
-    wide = layer_bytes(geometry, QuantSpec(), length)
-    return {layer: wide[layer] - size for layer, size in layer_bytes(geometry, quant, length).items()}
-
-
-def budget_of(geometry: Geometry, quant: QuantSpec, length: int, asked: float | None) -> float:
-    """The whole cache's most, bytes a token: as asked, or room for an eighth of the layers and two at least."""
-    if asked is not None:
-        return asked
-    more = kept_bytes(geometry, quant, length)
-    count = min(len(more), max(FEWEST, math.ceil(len(more) / SHARE)))
-    return cache_bytes(geometry, quant, length) + math.fsum(more.values()) / len(more) * count
-
-
-def within(order: Sequence[int], more: Mapping[int, float], room: float) -> list[int]:
-    """Of the layers in this order those that still fit into `room` bytes a token; ascending."""
-    taken: list[int] = []
-    for layer in order:
-        if more[layer] <= room + ROUNDING:
-            taken.append(layer)
-            room -= more[layer]
-    return sorted(taken)
-
-
-def first_and_last(geometry: Geometry, quant: QuantSpec, length: int, budget: float) -> list[int]:
-    """The simple rule under a budget: the first layer, the last, the second, the last but one, while they fit."""
-    layers = geometry.decoder_numbers
-    count = len(layers)
-    order = [layers[i // 2] if i % 2 == 0 else layers[count - 1 - i // 2] for i in range(count)]
-    return within(order, kept_bytes(geometry, quant, length), budget - cache_bytes(geometry, quant, length))
 
 
 @dataclass(slots=True, eq=False)
@@ -265,83 +194,3 @@ class _Passes:
         """One pass: its own steps run from 0 to 1."""
         yield lambda step: self.on_step(Step("layers", self.done + step.fraction, self.total, what))
         self.done = min(self.done + 1, self.total - 1)
-
-
-def judged(
-    choice: LayerChoice, geometry: Geometry, quant: QuantSpec, window_nll: Mapping[Rule, list[float]]
-) -> LayerChoice:
-    """The choice with what each rule does on held-out text, and the findings.
-
-    Args:
-        window_nll: mean NLL of each held-out window by rule, `none` and `chosen` among them.
-    """
-    layers: dict[Rule, list[int]] = {
-        "none": [],
-        "chosen": choice.kept,
-        "first_last": choice.first_last,
-        "all": geometry.decoder_numbers,
-    }
-    rows = [_row(choice, geometry, quant, rule, layers[rule], window_nll) for rule in layers if rule in window_nll]
-    return choice.model_copy(update={"rules": rows, "sentences": _sentences(choice, window_nll)})
-
-
-def _row(
-    choice: LayerChoice,
-    geometry: Geometry,
-    quant: QuantSpec,
-    rule: Rule,
-    kept: Sequence[int],
-    window_nll: Mapping[Rule, list[float]],
-) -> JudgedRule:
-    mine, confidence = window_nll[rule], choice.confidence
-    row = JudgedRule(
-        rule=rule,
-        layers=list(kept),
-        bytes=cache_bytes(geometry, replace(quant, keep_layers=tuple(kept)), choice.length),
-        nll=mean_interval(mine, confidence).mean,
-        window_nll=mine,
-    )
-    found: dict[str, float] = {}
-    if rule != "none":
-        won = paired_interval(window_nll["none"], mine, confidence)
-        found |= {"gain": won.mean, "gain_low": won.low, "gain_high": won.high}
-    if "all" in window_nll and rule != "all":
-        lost = paired_interval(mine, window_nll["all"], confidence)
-        found |= {"lost": lost.mean, "lost_low": lost.low, "lost_high": lost.high}
-    return row.model_copy(update=found)
-
-
-def _sentences(choice: LayerChoice, window_nll: Mapping[Rule, list[float]]) -> list[str]:
-    """What keeping the chosen layers gains, and how that stands to the first and last layers."""
-    confidence, none, chosen = choice.confidence, window_nll["none"], window_nll["chosen"]
-    if not choice.kept:
-        why = "no layer that fits into the budget is worth anything on development text"
-        return [f"No layer is kept: {why}"]
-    won = paired_interval(none, chosen, confidence)
-    what = f"Keeping {layers_words(choice.kept)} ({choice.bytes:,.0f} bytes a token)"
-    said = [
-        f"{what} gains {_nats(won)} on held-out text"
-        if won.above_zero
-        else f"{what} gains nothing significant on held-out text ({_nats(won)})"
-    ]
-    if "all" in window_nll:
-        whole = paired_interval(none, window_nll["all"], confidence)
-        if whole.above_zero:
-            said[0] += f", {won.mean / whole.mean:.0%} of what keeping every layer would"
-    if "first_last" in window_nll and choice.first_last != choice.kept:
-        apart = paired_interval(window_nll["first_last"], chosen, confidence)
-        rule = f"the first and last layers ({', '.join(map(str, choice.first_last))}) under the same budget"
-        if apart.above_zero:
-            said.append(f"That is {_nats(apart)} more than {rule}")
-        elif apart.below_zero:
-            turned = Interval(-apart.mean, -apart.high, -apart.low, apart.se)
-            said.append(f"That is {_nats(turned)} less than {rule}: take those")
-        else:
-            said.append(f"That is not significantly different from {rule} ({_nats(apart)})")
-    elif "first_last" in window_nll:
-        said.append("The first and last layers under the same budget are the same layers")
-    return said
-
-
-def _nats(interval: Interval) -> str:
-    return f"{interval.mean:+.4f} nats [{interval.low:+.4f}, {interval.high:+.4f}]"

@@ -34,7 +34,7 @@ from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.remedies.applicable import ApplicableRemedy, applicable_remedies, searches, turned_keys
 from qroar_core.remedies.findings import MeasuredRemedy, remedy_rows, sentences
-from qroar_core.remedies.layers import judged
+from qroar_core.remedies.layer_findings import judged
 from qroar_core.remedies.prepare import prepare, why_not
 from qroar_core.remedies.prepared import Prepared, RemedyInputs
 from qroar_core.remedies.remedy import SEARCH, TURNING

@@ -10,10 +10,11 @@ from transformers import AttentionInterface
 
 import qroar_core as qroar
 from qroar_core.errors import BadSpec, Cancelled
+from qroar_core.models.condition import Condition
 from qroar_core.models.text import windows
 from qroar_core.progress import no_progress
 from qroar_core.quantizers.layer_flags import layer_flags, vllm_skip_words
-from qroar_core.remedies import figure_layers, layers
+from qroar_core.remedies import figure_layers, layer_memory, layers
 from qroar_core.remedies import run as compare
 from qroar_core.remedies.result_layers import LayerChoice
 from qroar_core.setting import Setting
@@ -104,7 +105,7 @@ def test_held_out_rules_are_those_sets_of_layers_measured_by_hand(four):
     chosen = rows["chosen"]
     assert (chosen.gain, chosen.gain_low, chosen.gain_high) == pytest.approx((mean, mean - reach, mean + reach))
     assert chosen.lost == pytest.approx(sum(chosen.window_nll) / 3 - sum(rows["all"].window_nll) / 3)
-    assert rows["none"].gain is None and rows["all"].lost is None
+    assert (rows["none"].gain, rows["all"].lost) == (None, None)
     assert LayerChoice.model_validate_json(choice.to_json()) is not None
 
 
@@ -114,25 +115,25 @@ def test_memory_is_counted_in_bytes_a_token(tiny):
     quant = QuantSpec(k=QuantizerSpec(4), v=QuantizerSpec(4))
     assert (geometry.n_kv_heads, geometry.head_dim) == (2, 16)
     narrow, wide = 2 * 2 * (16 / 2 + 4), 2 * 2 * 16 * 2
-    assert layers.cache_bytes(geometry, quant, 100) == 4 * narrow
-    assert layers.cache_bytes(geometry, replace(quant, keep_layers=(1, 2)), 100) == 2 * narrow + 2 * wide
-    assert layers.layer_bytes(geometry, replace(quant, keep_layers=(1,)), 100) == {
+    assert layer_memory.cache_bytes(geometry, quant, 100) == 4 * narrow
+    assert layer_memory.cache_bytes(geometry, replace(quant, keep_layers=(1, 2)), 100) == 2 * narrow + 2 * wide
+    assert layer_memory.layer_bytes(geometry, replace(quant, keep_layers=(1,)), 100) == {
         0: narrow,
         1: wide,
         2: narrow,
         3: narrow,
     }
     sliding = replace(geometry, windows=(25, None, None, 400))  # the first holds a quarter of the tokens
-    assert layers.layer_bytes(sliding, quant, 100) == {0: narrow / 4, 1: narrow, 2: narrow, 3: narrow}
-    assert layers.budget_of(geometry, quant, 100, None) == 4 * narrow + 2 * (wide - narrow)
-    assert layers.first_and_last(geometry, quant, 100, 3 * wide + narrow) == [0, 1, 3]
+    assert layer_memory.layer_bytes(sliding, quant, 100) == {0: narrow / 4, 1: narrow, 2: narrow, 3: narrow}
+    assert layer_memory.budget_of(geometry, quant, 100, None) == 4 * narrow + 2 * (wide - narrow)
+    assert layer_memory.first_and_last(geometry, quant, 100, 3 * wide + narrow) == [0, 1, 3]
 
 
 def test_a_budget_takes_what_fits_in_the_order_of_gain_per_byte():
     more = {0: 10.0, 1: 40.0, 2: 10.0, 3: 10.0}
-    assert layers.within([1, 3, 0, 2], more, 25.0) == [0, 3]  # 1 does not fit, the next two do
-    assert layers.within([1, 3, 0, 2], more, 60.0) == [0, 1, 3]
-    assert layers.within([1, 3], more, 9.0) == []
+    assert layer_memory.within([1, 3, 0, 2], more, 25.0) == [0, 3]  # 1 does not fit, the next two do
+    assert layer_memory.within([1, 3, 0, 2], more, 60.0) == [0, 1, 3]
+    assert layer_memory.within([1, 3], more, 9.0) == []
 
 
 def test_layers_that_are_worth_nothing_are_not_kept(four, monkeypatch):
@@ -142,14 +143,14 @@ def test_layers_that_are_worth_nothing_are_not_kept(four, monkeypatch):
     monkeypatch.setattr(layers._Passes, "_measured", planted)
     choice = layers._Passes(
         four,
-        layers.Condition(RopeSpec(), INT3),
+        Condition(RopeSpec(), INT3),
         windows(four.tokenizer, TEXTS["development"], LENGTH, 2, 0),
         replace(SPEC, cache_bytes=1e6),
         no_progress,
         9,
     ).choice()
     assert choice.kept == [2]
-    assert choice.order[0] == 2 and choice.order[-1] == 0
+    assert (choice.order[0], choice.order[-1]) == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qroar_core.errors import BadSpec
-from qroar_core.remedies.layers import budget_of, first_and_last, require_budget
+from qroar_core.remedies.layer_memory import budget_of, first_and_last, require_budget
 from qroar_core.remedies.prepared import Prepared, RemedyInputs
 from qroar_core.remedies.range_choice import why_no_cache
 from qroar_core.specs.labels import layers_words

@@ -8,7 +8,8 @@ from qroar_core.errors import BadSpec
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.text import windows
-from qroar_core.remedies.layers import choose, require_budget
+from qroar_core.remedies.layer_memory import require_budget
+from qroar_core.remedies.layers import choose
 from qroar_core.remedies.prepared import Prepared, RemedyInputs
 from qroar_core.remedies.range_choice import why_no_cache
 from qroar_core.specs.layers import LayerChoiceSpec
