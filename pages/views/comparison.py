@@ -57,7 +57,7 @@ def _layers(choice: LayerChoice) -> None:
     picture(layers_drawn.curve(choice), "loss by memory")
     if choice.flags:
         with st.container(border=True):
-            heading("How runtimes keep these layers", "kept layers", "box")
+            heading("How runtimes keep these layers", "kept-layers", "box")
             for line in choice.flags:
                 runtime, _, words = line.partition(": ")
                 if words.startswith("--"):

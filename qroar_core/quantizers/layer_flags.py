@@ -1,9 +1,9 @@
 """How runtimes are told to keep the cache of some layers as it is, and which cannot be told.
 
 Read from vLLM 0.32.0 (kv_cache_dtype_skip_layers in `vllm/config/cache.py` and
-`vllm/model_executor/layers/attention/attention.py`; get_boundary_skip_layers of its TurboQuant cache), xllamacpp 2026.10
-(`common_params` has one cache_type_k and one cache_type_v) and transformers 5.23 (`cache_utils.py`: QuantizedCache makes
-one kind of layer for all, `Cache(layers=...)` takes a list).
+`vllm/model_executor/layers/attention/attention.py`; get_boundary_skip_layers of its TurboQuant cache), xllamacpp
+2026.10 (`common_params` has one cache_type_k and one cache_type_v) and transformers 5.23 (`cache_utils.py`:
+QuantizedCache makes one kind of layer for all, `Cache(layers=...)` takes a list).
 """
 
 from __future__ import annotations

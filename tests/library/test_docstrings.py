@@ -14,8 +14,10 @@ from qroar_core.specs.remedies import REMEDIES
 from qroar_core.specs.stages import OBJECTIVES
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("load", "diagnose", "choose_ties", "search", "evaluate", "retrieve", "compare", "tune_rope", "export")
-CLASSES = ("Diagnosis", "TieChoice", "Search", "Evaluation", "Retrieval", "Comparison", "RopeSearch", "Transform")
+STAGES = ("load", "diagnose", "choose_ties", "search", "evaluate", "retrieve", "compare", "protect_layers", "tune_rope")
+STAGES += ("export",)
+CLASSES = ("Diagnosis", "TieChoice", "Search", "Evaluation", "Retrieval", "Comparison", "LayerChoice", "RopeSearch")
+CLASSES += ("Transform",)
 
 
 def sections(documented):
