@@ -35,7 +35,8 @@ def layer_choice_spec(options: dict[str, Any]) -> LayerChoiceSpec:
     Raises:
         BadSpec: names the option.
     """
-    with about("--cache-bytes"):
-        return LayerChoiceSpec(
-            cache_bytes=options["cache_bytes"], sensitivity=options["sensitivity"], seed=options["seed"]
-        )
+    given = {name: options[name] for name in ("cache_bytes", "sensitivity", "seed")}
+    for name, value in given.items():
+        with about(f"--{name.replace('_', '-')}"):
+            LayerChoiceSpec(**{name: value})
+    return LayerChoiceSpec(**given)
