@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.forms import model
 from pages.forms.context_limit import room
-from pages.forms.quantization import quant_form
+from pages.forms.quantization import kept_layers_form, quant_form
 from pages.forms.setting import band_form, length_form, preset_pills, rope_form
 from pages.state import session
 from pages.state.choice import bos_of
@@ -42,7 +42,8 @@ with left:
     rope = rope_form(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
     length = length_form(loaded, now.length, setting, fits)
 with right:
-    quant = quant_form(setting.quant, loaded.geometry.family)
+    quant = quant_form(replace(setting.quant, keep_layers=()), loaded.geometry.family)
+    quant = kept_layers_form(quant, setting.quant.keep_layers, loaded.geometry)
     bands = band_form(loaded, setting.search.bands)
 
 if (rope, quant, length) != (setting.rope, setting.quant, now.length):

@@ -37,20 +37,22 @@ if TYPE_CHECKING:
     from qroar_core.library.calls import export as export
     from qroar_core.library.calls import load as load
     from qroar_core.library.calls import search as search
-    from qroar_core.library.evaluation_calls import compare as compare
     from qroar_core.library.evaluation_calls import evaluate as evaluate
     from qroar_core.library.evaluation_calls import lm_eval as lm_eval
     from qroar_core.library.evaluation_calls import retrieve as retrieve
     from qroar_core.library.evaluation_calls import tune_rope as tune_rope
+    from qroar_core.library.remedy_calls import compare as compare
+    from qroar_core.library.remedy_calls import protect_layers as protect_layers
     from qroar_core.library.results import Comparison as Comparison
     from qroar_core.library.results import Diagnosis as Diagnosis
     from qroar_core.library.results import Evaluation as Evaluation
+    from qroar_core.library.results import LayerChoice as LayerChoice
     from qroar_core.library.results import Retrieval as Retrieval
     from qroar_core.library.results import RopeSearch as RopeSearch
-    from qroar_core.library.results import TaskScores as TaskScores
     from qroar_core.library.results import TieChoice as TieChoice
     from qroar_core.library.rope import load_rope as load_rope
     from qroar_core.library.search import Search as Search
+    from qroar_core.library.task_scores import TaskScores as TaskScores
     from qroar_core.library.transform import Transform as Transform
     from qroar_core.models.loaded import LoadedModel as Model
     from qroar_core.setup import Setup as Setup
@@ -60,11 +62,13 @@ if TYPE_CHECKING:
 
 _WHERE = {
     **dict.fromkeys(("load", "diagnose", "choose_ties", "search", "export"), "library.calls"),
-    **dict.fromkeys(("evaluate", "retrieve", "lm_eval", "compare", "tune_rope"), "library.evaluation_calls"),
+    **dict.fromkeys(("evaluate", "retrieve", "lm_eval", "tune_rope"), "library.evaluation_calls"),
+    **dict.fromkeys(("compare", "protect_layers"), "library.remedy_calls"),
     **dict.fromkeys(
-        ("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "TaskScores", "Comparison", "RopeSearch"),
+        ("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison", "LayerChoice", "RopeSearch"),
         "library.results",
     ),
+    "TaskScores": "library.task_scores",
     "load_rope": "library.rope",
     "Search": "library.search",
     "Transform": "library.transform",
@@ -77,8 +81,8 @@ _WHERE = {
 }
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
-__all__ += ["RopeSearch", "TaskScores", "TieChoice", "choose_ties", "lm_eval", "load_rope", "search", "ties"]
-__all__ += ["tune_rope"]
+__all__ += ["LayerChoice", "RopeSearch", "TaskScores", "TieChoice", "choose_ties", "lm_eval", "load_rope"]
+__all__ += ["protect_layers", "search", "ties", "tune_rope"]
 
 
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others

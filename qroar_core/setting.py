@@ -91,6 +91,8 @@ def default_setting(
     """
     if rope is None:
         rope = DEMO_ROPE if loaded.source == "demo" else RopeSpec()
+    if quant is not None and quant.keep_layers:
+        loaded.geometry.require_cache(quant)
     native = loaded.geometry.original_context
     promised = promised_length(loaded, rope)
     if length is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def quantization(
     k_before_rope: bool = False,
     weight_scale: str = "channel",
     weight_group: int = 128,
+    keep_layers: Sequence[int] = (),
 ) -> QuantSpec:
     """What is quantized, in the words of the command line: `quantization(kv="int4")`, `quantization(kv="q4_0")`.
 
@@ -139,6 +141,7 @@ def quantization(
         k_before_rope: K is quantized before its rotation by RoPE.
         weight_scale: `tensor`, `channel` (a row) or `group` of inputs of a row.
         weight_group: inputs of a row that share a scale, of `group` alone.
+        keep_layers: layers of the decoder whose K and V are not quantized, counted from 0.
     Raises:
         BadSpec: an unknown word, or options that exclude each other; the message lists what there is.
     """
@@ -167,7 +170,8 @@ def quantization(
             where=f"quantization({tensor if kv is None else 'kv'}=...)",
         )
 
-    if k in (None, "none") and v in (None, "none") and (kv_scale or group_size or kv_rotation or k_before_rope):
+    given_to_cache = kv_scale or group_size or kv_rotation or k_before_rope or keep_layers
+    if k in (None, "none") and v in (None, "none") and given_to_cache:
         raise BadSpec("nothing in the cache is quantized", where="quantization", do='add kv="int4"')
     key, value = cache(k, "k"), cache(v, "v")
     if k_before_rope:
@@ -186,6 +190,7 @@ def quantization(
         v=value,
         qk=parse_activation(qk or "none", where="quantization(qk=...)", do=INTEGERS),
         activations=parse_activation(activations or "none", where="quantization(activations=...)", do=INTEGERS),
+        keep_layers=keep_layers,  # type: ignore[arg-type]
         name=k if k is not None and k == v else "",
     )
 

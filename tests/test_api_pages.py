@@ -23,6 +23,7 @@ RESULTS = {
     "Comparison",
     "Diagnosis",
     "Evaluation",
+    "LayerChoice",
     "Retrieval",
     "RopeSearch",
     "TaskScores",

@@ -65,7 +65,7 @@ SPECS = {"quantizers": {"spec", "parse", "memory"}, "interpolations": {"spec", "
 MEMBERS = {
     "interpolations": {"base", "registry", "methods"},
     "remedies": {"remedy", "methods"},
-    "quantizers": {"preset", "presets", "grid", "grids", "float8", "small_float", "codebook"},
+    "quantizers": {"preset", "presets", "grid", "grids", "float8", "small_float", "codebook", "layer_flags"},
     "diagnostics": {"diagnostic", "registry"},
     "transforms": {"kind", "registry", "kinds"},
     "exporters": {"format", "formats", "reader", "readers"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import streamlit as st
 
 from pages.forms.quantizer import by_hand, fill_by_hand
@@ -11,6 +14,7 @@ from pages.views.labels import quant_words
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.models.family_preset import for_family
+from qroar_core.models.geometry import Geometry
 from qroar_core.quantizers.large_bias import bias_words
 from qroar_core.quantizers.preset import memory_words
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS, preset_names, preset_quant
@@ -47,6 +51,25 @@ def quant_form(quant: QuantSpec, family: str) -> QuantSpec:
         return quant
     st.session_state[MADE_BY_HAND] = made
     return made
+
+
+def kept_layers_form(quant: QuantSpec, kept: Sequence[int], geometry: Geometry) -> QuantSpec:
+    """The quantizer with layers whose cache it leaves as it is; nothing is asked where no cache is quantized.
+
+    Args:
+        kept: the layers of the setup in force.
+    """
+    if quant.k is None and quant.v is None:
+        return quant
+    fill("kept layers", tuple(kept), {"kept layers": list(kept)})
+    picked = st.multiselect(
+        "Layers whose K/V cache is kept",
+        geometry.decoder_numbers,
+        key="kept layers",
+        placeholder="none",
+        help="Counted from 0, as vLLM's --kv-cache-dtype-skip-layers. The Remedies page measures which are worth it.",
+    )
+    return replace(quant, keep_layers=tuple(picked))
 
 
 def _cite(name: str) -> None:

@@ -15,9 +15,11 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import loses_to_tie, under_a_tie, why_beside
 from qroar_core.interpolations.tie import COUNTED, Tie
 from qroar_core.remedies import figure as drawn
+from qroar_core.remedies import figure_layers as layers_drawn
 from qroar_core.remedies.findings import bands_help
 from qroar_core.remedies.remedy import FREE
 from qroar_core.remedies.result import Comparison
+from qroar_core.remedies.result_layers import LayerChoice
 from qroar_core.specs.labels import capital, checksum_words
 
 
@@ -43,9 +45,28 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ti
             )
         picture(drawn.gains(result), "comparison gains")
         picture(drawn.on_top(result), "comparison on top")
+        if result.layers is not None:
+            _layers(result.layers)
         with folded("What does each remedy need from the runtime?") as opened:
             if opened:
                 st.table(_asks(result).map(literal).set_index("remedy"))
+
+
+def _layers(choice: LayerChoice) -> None:
+    """Loss against memory, what each layer is worth, and how runtimes are told."""
+    picture(layers_drawn.curve(choice), "loss by memory")
+    if choice.flags:
+        with st.container(border=True):
+            heading("How runtimes keep these layers", "kept-layers", "box")
+            for line in choice.flags:
+                runtime, _, words = line.partition(": ")
+                if words.startswith("--"):
+                    command, _, beside = words.partition(", ")
+                    st.markdown(literal(f"{runtime}{f', {beside}' if beside else ''}:"))
+                    st.code(command, language="bash")
+                else:
+                    st.markdown(literal(f"{line}."))
+    picture(layers_drawn.worth(choice), "layers worth")
 
 
 def _measured_on(result: Comparison, evaluation: Evaluation | None) -> None:

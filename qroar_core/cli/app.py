@@ -10,6 +10,7 @@ import typer
 
 from qroar_core.cli import tables, tables_of_bands, tables_of_model
 from qroar_core.cli.choices import CHOICES
+from qroar_core.cli.layer_options import CACHE_BYTES
 from qroar_core.cli.options import (
     BANDS,
     COMPARE,
@@ -168,6 +169,7 @@ def retrieve(options: dict) -> None:
     OUTLIERS,
     SEARCH_ON_REMEDIES,
     COMPARE,
+    CACHE_BYTES,
     OUT,
     intervals=True,
 )

@@ -22,6 +22,7 @@ from qroar_core.specs import (
     ScaleAxis,
     WeightQuantSpec,
 )
+from qroar_core.specs.layers import Sensitivity
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "rope": ROPE_METHODS,
@@ -40,4 +41,5 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "outlier_rule": get_args(OutlierRule),
     "distance_law": get_args(DistanceLaw),
     "bos": get_args(Bos),
+    "sensitivity": get_args(Sensitivity),
 }

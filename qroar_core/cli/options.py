@@ -65,6 +65,7 @@ SETTING = [
     _option("kv_scale", str | None, None, "granularity of the cache scales"),
     _option("kv_rotation", str | None, None, "rotation before the cache quantizer"),
     _option("k_before_rope", bool, False, "quantize K before RoPE", "--k-before-rope"),
+    _option("keep_layers", str | None, None, "layers whose K/V cache is not quantized, from 0", metavar="N,N,..."),
     _option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
     _option("activations", str, "none", "quantizer of the inputs of linear layers", metavar="none|intN"),
     _option("length", int | None, None, "context length L, tokens"),

@@ -30,6 +30,16 @@ def lengths_of(text: str | None) -> tuple[int, ...]:
         raise BadSpec(f"not a list of lengths: {text!r}", where="--lengths", do="write for example 512,2048") from error
 
 
+def layers_of(text: str | None) -> tuple[int, ...]:
+    """--keep-layers: numbers of layers, counted from 0."""
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise BadSpec(
+            f"not a list of layers: {text!r}", where="--keep-layers", do="write for example 0,1,29"
+        ) from error
+
+
 def bands_spec(options: dict[str, Any], default: BandSpec, loaded: LoadedModel) -> BandSpec:
     """--bands and --partition: how many bands, and how the model's RoPE pairs are split into them."""
     from qroar_core.interpolations.frequencies import bands_of

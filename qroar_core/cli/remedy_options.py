@@ -20,8 +20,10 @@ def comparison_spec(options: dict[str, Any]) -> ComparisonSpec:
             methods=tuple(asked.split(",")) if asked else (),
             band_scales=not options.get("no_band_scales"),
             calibration_tokens=options.get("calibration_tokens"),
+            cache_bytes=options.get("cache_bytes"),
             seed=options.get("seed", 0),
         )
     except BadSpec as problem:
-        where = "--calibration-tokens" if problem.what.startswith("calibration tokens") else "--methods"
+        named = {"calibration tokens": "--calibration-tokens", "cache_bytes": "--cache-bytes"}
+        where = next((flag for words, flag in named.items() if problem.what.startswith(words)), "--methods")
         raise BadSpec(problem.what, where=where, do=problem.do) from None

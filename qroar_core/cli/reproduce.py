@@ -69,6 +69,7 @@ def options_of(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "tie": ties_text(rope.tie) or None,
         **_cache(setting.quant, family),
         **_weights(setting.quant),
+        "keep_layers": ",".join(map(str, setting.quant.keep_layers)) or None,
         "qk": f"int{setting.quant.qk.bits}" if setting.quant.qk else "none",
         "activations": f"int{setting.quant.activations.bits}" if setting.quant.activations else "none",
         "length": search.length,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli.check_options import SEARCH_FIELDS, about, check_specs, check_workers, kinds_of
 from qroar_core.cli.choices import CHOICES
-from qroar_core.cli.parse import bands_spec, bounds_of, lengths_of
+from qroar_core.cli.parse import bands_spec, bounds_of, layers_of, lengths_of
 from qroar_core.cli.rope_options import require_fitting, rope_file, rope_spec
 from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadSpec
@@ -142,7 +142,13 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
     weights, qk = options.get("weights", "none"), options.get("qk", "none")
     grouped_weights = weights != "none" and options.get("weight_scale") == "group"
     if k in (None, "none") and v in (None, "none"):  # an option without its quantizer would do nothing
-        for name in ("kv_scale", "kv_rotation", "k_before_rope", *(() if grouped_weights else ("group_size",))):
+        for name in (
+            "kv_scale",
+            "kv_rotation",
+            "k_before_rope",
+            "keep_layers",
+            *(() if grouped_weights else ("group_size",)),
+        ):
             if options.get(name):
                 raise BadSpec("has nothing to act on", where=_flag(name), do="add --k int4, --v int4 or --kv int4")
     if weights == "none" and options.get("weight_scale", "channel") != "channel":
@@ -174,5 +180,6 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
         v=parse_cache_option(v or "none", "v", **cache, where=v_at),
         qk=parse_activation(qk, where="--qk", do=INTEGERS),
         activations=parse_activation(active, where="--activations", do=INTEGERS),
+        keep_layers=layers_of(options.get("keep_layers")),
         name=k if k is not None and k == v else "",
     )

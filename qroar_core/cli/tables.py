@@ -207,7 +207,7 @@ def comparison(result: Comparison, as_json: bool) -> None:
     header = ["remedy", "ppl", "gap recovered", "gain, nats", "band scales add", "at run time", "change in the runtime"]
     reference = ["reference", f"{result.reference_ppl:.3f}", *[""] * 5]
     _table(result.measured_on, header, [reference, *(_comparison_row(result, row) for row in result.rows)])
-    for sentence in result.sentences:
+    for sentence in (*result.sentences, *(result.layers.flags if result.layers else ())):
         line(sentence)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Protocol
 
@@ -130,6 +130,11 @@ class Rounding:
     quant: QuantSpec
     stream: Stream
     static: StaticRange | None
+
+    def at(self, layer: int) -> Rounding:
+        """The rounding of one layer: its cache may be kept as it is."""
+        mine = self.geometry.quant_at(layer, self.quant)
+        return self if mine is self.quant else replace(self, quant=mine)
 
     @property
     def rounds_logits(self) -> bool:
@@ -278,7 +283,8 @@ class LongContext:
         here = self.rows.index(tap.start, stop, tap.q.device)
         self.kept_q[tap.layer][:, self.rows.inside(tap.start, stop)] = tap.q[:, here]
         sampled = self.kept_q.pop(tap.layer) if stop >= self.measurement.length else None
-        chunk = Chunk(tap, self.measurement.geometry, self.rounding, sampled, self.measurement.length)
+        rounding = self.rounding.at(tap.layer)
+        chunk = Chunk(tap, self.measurement.geometry, rounding, sampled, self.measurement.length)
         for recorder in self.recorders:
             recorder.on_chunk(chunk)
             if sampled is not None:  # those that weigh every key against the sampled queries free the most

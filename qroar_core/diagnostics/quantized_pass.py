@@ -98,13 +98,14 @@ class QuantizedPass:
 
     def on_attention(self, tap: AttentionTap) -> None:
         """Compare the keys that this chunk settles, and the layer once its last chunk has come."""
+        rounding = self.rounding.at(tap.layer)
         stop = tap.start + tap.k.shape[1]
         self.q.setdefault(tap.layer, []).append(tap.q[:, self.rows.index(tap.start, stop, tap.q.device)])
         for recorder in self.of_queries:
-            recorder.on_queries(tap.layer, tap.q, self.rounding)
+            recorder.on_queries(tap.layer, tap.q, rounding)
         self._keep_raw(tap, stop)
         k = self.reference.k[tap.layer]
-        here = settled_keys(self.rounding.block, tap.start, stop, self.measurement.length)
+        here = settled_keys(rounding.block, tap.start, stop, self.measurement.length)
         waiting = self.waiting.pop(tap.layer, tap.k[:, :0])  # of a block that earlier chunks began
         raw, at = torch.cat([waiting, tap.k], 1), tap.start - waiting.shape[1]
         settled = max(here.stop - at, 0)
@@ -118,12 +119,12 @@ class QuantizedPass:
                     k[:, here],
                     self._rounded(tap, here.start, here.stop),
                     received=raw[:, :settled],
-                    receiver=self.rounding,
+                    receiver=rounding,
                 )
             )
         if stop < self.measurement.length:
             return
-        tail = first_exact_key(self.rounding.block, self.measurement.length - 1)
+        tail = first_exact_key(rounding.block, self.measurement.length - 1)
         if tail < self.measurement.length:
             self._book(
                 KeysRead(
@@ -133,18 +134,18 @@ class QuantizedPass:
                     self._exact(tap, tail, self.measurement.length),
                     in_cache=False,
                     received=raw[:, settled:],
-                    receiver=self.rounding,
+                    receiver=rounding,
                 )
             )
         q, q_hat = (torch.cat(kept.pop(tap.layer), dim=1) for kept in (self.reference.q, self.q))
         pair = LayerPair(
             tap,
             q,
-            self.rounding.q(q_hat, tap.layer),
+            rounding.q(q_hat, tap.layer),
             k,
             lambda a, b: self._rounded(tap, a, b),
             lambda a, b: self._exact(tap, a, b),
-            self.rounding.block,
+            rounding.block,
         )
         for whole in self.of_layers:
             whole.on_layer_pair(pair)
@@ -168,8 +169,8 @@ class QuantizedPass:
 
     def _rounded(self, tap: AttentionTap, a: int, b: int) -> Tensor:
         """Keys a .. b - 1 as read from the cache; one of single tokens holds them rounded for the product already."""
-        k = tap.k_seen[:, a:b]
-        return k if self.rounding.block == 1 else self.rounding.exact_k(k, tap.layer)
+        k, rounding = tap.k_seen[:, a:b], self.rounding.at(tap.layer)
+        return k if rounding.block == 1 else rounding.exact_k(k, tap.layer)
 
     def _exact(self, tap: AttentionTap, a: int, b: int) -> Tensor:
         k = tap.k_seen[:, a:b].clone()

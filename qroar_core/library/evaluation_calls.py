@@ -1,4 +1,4 @@
-"""The stages that measure: evaluate, retrieve, lm_eval, compare, tune_rope."""
+"""The stages that measure: evaluate, retrieve, lm_eval, tune_rope."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from qroar_core.evaluation import run as evaluate_stage
 from qroar_core.harness import run as harness_stage
 from qroar_core.library.arguments import resolved, scales_of, several, spec_of
 from qroar_core.library.refusal_words import in_parameters
-from qroar_core.library.results import Comparison, Evaluation, Retrieval, RopeSearch, TaskScores
+from qroar_core.library.results import Evaluation, Retrieval, RopeSearch
+from qroar_core.library.task_scores import TaskScores
 from qroar_core.library.transform import Transform
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, no_progress
-from qroar_core.remedies import run as remedies_stage
 from qroar_core.retrieval import run as retrieve_stage
 from qroar_core.rope_search import run as rope_stage
 from qroar_core.rope_search.result import RopeTrials
 from qroar_core.runs.file_kinds import STOPPED_ROPE_SEARCH, other_kind_named
 from qroar_core.setup import Setup
 from qroar_core.specs import (
-    ComparisonSpec,
     EvaluationSpec,
     HarnessSpec,
     RetrievalSpec,
@@ -163,44 +162,6 @@ def lm_eval(
     scales = scales_of(transform, model)
     found = harness_stage.run(model, setting, scales, asked, setup.texts()["calibration"], on_step)
     return TaskScores.of(found.as_written())
-
-
-@in_parameters
-def compare(
-    model: LoadedModel,
-    setup: Setup,
-    *,
-    remedies: Sequence[str] = (),
-    band_scales: bool = True,
-    spec: ComparisonSpec | None = None,
-    on_step: OnStep = no_progress,
-) -> Comparison:
-    """What people use already (rotation, SmoothAttention, KIVI, KVQuant, AWQ, GPTQ), beside this tool's searches.
-
-    Args:
-        model: what `load` returned; it is as it was afterwards.
-        setup: interpolation, quantizers, context length, bands and text; what it leaves open is filled in for `model`.
-        remedies: which; (): all that apply to what is quantized.
-        band_scales: also search band scales under each of them.
-        spec: everything else that can be asked (`qroar_core.specs.ComparisonSpec`), in place of what is said here.
-        on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
-    Returns:
-        A row a remedy, alone and with band scales: NLL, gain over the plain quantizer, share of the gap.
-    Raises:
-        BadText: too little text. BadSpec: nothing is quantized, or a remedy that does not apply.
-        Cancelled: raised by `on_step`.
-    """
-    setting = resolved(model, setup, on_step)
-    asked = spec_of(spec, ComparisonSpec) or ComparisonSpec(
-        methods=several("remedies", remedies),
-        band_scales=band_scales,
-        search=setting.search,
-        windows=setting.evaluation.windows,
-        fewer=True,
-        seed=setup.seed,
-    )
-    found = remedies_stage.run(model, setting, asked, setup.texts(), on_step)
-    return Comparison.of(found.as_written())
 
 
 @in_parameters

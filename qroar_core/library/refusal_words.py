@@ -22,7 +22,7 @@ TAKEN_BY: dict[str, tuple[str, ...]] = {  # by flags without their dashes: who t
     "Rope": ("factor", "tie"),
     "Bands": ("partition",),
     "quantization": (
-        *("k", "v", "kv", "weights", "qk", "activations"),
+        *("k", "v", "kv", "weights", "qk", "activations", "keep_layers"),
         *("kv_scale", "kv_rotation", "k_before_rope", "weight_scale"),
     ),
     "load": ("device", "dtype"),
@@ -36,6 +36,7 @@ TAKEN_BY: dict[str, tuple[str, ...]] = {  # by flags without their dashes: who t
     "ComparisonSpec": ("calibration_tokens",),
     "HarnessSpec": ("include_path", "chat"),
     "lm_eval": ("num_fewshot", "limit", "truncate"),
+    "protect_layers": ("cache_bytes", "sensitivity"),
 }
 OTHERWISE: dict[str, tuple[str, str]] = {  # flags that the library spells otherwise: who takes it, and its name there
     "longrope_factors": ("Rope", "long_factor"),

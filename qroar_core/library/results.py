@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
@@ -18,12 +18,11 @@ from qroar_core.evaluation.gap import tuned_share
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.figures import gallery
 from qroar_core.figures.picture import Picture
-from qroar_core.harness import figure as scored
-from qroar_core.harness import result as harness
 from qroar_core.library.band_lines import band_lines, wrapped
-from qroar_core.library.shown import Shown
+from qroar_core.library.shown import Figures, Shown, there
 from qroar_core.number_of import number_of
 from qroar_core.remedies import figure as compared
+from qroar_core.remedies import figure_layers, result_layers
 from qroar_core.remedies import result as remedies
 from qroar_core.retrieval import figure as retrieved
 from qroar_core.retrieval import result as answers
@@ -31,13 +30,6 @@ from qroar_core.rope_search import figure as tuned_rope
 from qroar_core.rope_search import result as rope_search
 from qroar_core.scale_search import figure_ties, result_ties
 from qroar_core.specs.labels import CONDITION_WORDS
-
-Figures = Mapping[str, Callable[[], list[Picture]]]
-
-
-def _there(draw: Callable[..., Picture | Sequence[Picture | None] | None], *args: object) -> list[Picture]:
-    drawn = draw(*args)
-    return [picture for picture in ([drawn] if isinstance(drawn, Picture) else drawn or []) if picture is not None]
 
 
 class Diagnosis(diagnosed.Diagnosis, Shown):
@@ -62,7 +54,7 @@ class Diagnosis(diagnosed.Diagnosis, Shown):
     FILE: ClassVar = "a diagnosis"
 
     def _figures(self) -> Figures:
-        return {name: partial(_there, draw, self) for name, draw in gallery.DIAGNOSIS.items()}
+        return {name: partial(there, draw, self) for name, draw in gallery.DIAGNOSIS.items()}
 
     def _headline(self) -> str:
         return f"{number_of(len(self.bands), 'band')}, {self.text}\n{self.verdict.reason}"
@@ -108,7 +100,7 @@ class Evaluation(measured.Evaluation, Shown):
             "divergence": figure_kl.divergence,
             "by_position": evaluated.by_position,
         }
-        return {name: partial(_there, draw, self) for name, draw in draws.items()}
+        return {name: partial(there, draw, self) for name, draw in draws.items()}
 
     def _headline(self) -> str:
         share = tuned_share(self)
@@ -135,7 +127,7 @@ class Retrieval(answers.Retrieval, Shown):
     FILE: ClassVar = "a retrieval test"
 
     def _figures(self) -> Figures:
-        return {"retrieval": partial(_there, retrieved.gallery, self)}
+        return {"retrieval": partial(there, retrieved.gallery, self)}
 
     def _headline(self) -> str:
         return "\n".join([*(finding.sentence for finding in self.findings), self.text])
@@ -153,32 +145,6 @@ class Retrieval(answers.Retrieval, Shown):
         return pd.DataFrame([cell.model_dump() for cell in self.cells])
 
 
-class TaskScores(harness.TaskScores, Shown):
-    """Scores of lm-evaluation-harness's tasks under each condition.
-
-    Attributes:
-        scores: one a task, metric and condition: `value` and `stderr` as the harness computes them, `documents`.
-        changes: a metric under one condition less under another, paired by document, with the ends of its interval;
-            `gained` and `lost` documents and McNemar's `p_value` where each is right or wrong.
-        length: tokens the model reads at most. `fewshot`: examples before each question.
-        cut: requests from the left of which tokens were cut to fit; empty unless that was asked for.
-        harness, versions: of the harness and of its tasks.
-        sentences: the findings.
-    """
-
-    FILE: ClassVar = "a file of task scores"
-
-    def _figures(self) -> Figures:
-        return {"scores": partial(_there, scored.scores, self)}
-
-    def _headline(self) -> str:
-        return "\n".join([*self.sentences, f"{self.setup}, {self.text}"])
-
-    def table(self) -> pd.DataFrame:
-        """One row a task, metric and condition."""
-        return scored.table(self)
-
-
 class Comparison(remedies.Comparison, Shown):
     """What people use already, beside band scales and with band scales on top.
 
@@ -188,6 +154,7 @@ class Comparison(remedies.Comparison, Shown):
             share), `added`: what band scales add to the remedy (nats a token), `tie_cost`: what its tied pairs cost
             the unquantized model (nats a token).
         gap: what quantization costs without a remedy, nats a token, from `gap_low` to `gap_high`.
+        layers: how layers were chosen where `protected_layers` is among the remedies, see `LayerChoice`.
         reference_nll: of the unquantized model, nats a token.
         sentences: the findings. `length`: tokens of a window.
     """
@@ -195,7 +162,12 @@ class Comparison(remedies.Comparison, Shown):
     FILE: ClassVar = "a comparison of remedies"
 
     def _figures(self) -> Figures:
-        return {"gains": partial(_there, compared.gains, self), "on_top": partial(_there, compared.on_top, self)}
+        return {
+            "gains": partial(there, compared.gains, self),
+            "on_top": partial(there, compared.on_top, self),
+            "loss_by_memory": partial(there, lambda found: found.layers and figure_layers.curve(found.layers), self),
+            "layers": partial(there, lambda found: found.layers and figure_layers.worth(found.layers), self),
+        }
 
     def _headline(self) -> str:
         return "\n".join([*self.sentences, self.text])
@@ -203,6 +175,37 @@ class Comparison(remedies.Comparison, Shown):
     def table(self) -> pd.DataFrame:
         """One row a remedy: perplexity, gap recovered, gain, what band scales add, what it costs at run time."""
         return compared.table(self)
+
+
+class LayerChoice(result_layers.LayerChoice, Shown):
+    """Which layers' K/V cache to keep from quantization under a memory budget; `kept` is what `keep_layers` takes.
+
+    Attributes:
+        layers: one entry a layer: `gain` (nats a token of KL to the model whose whole cache is kept) and what keeping
+            it takes more, `bytes` a token.
+        curve: one point a layer more, the largest gain per byte first: `layers` kept, `bytes` a token of the whole
+            cache, `kl` and `lost` NLL (nats a token) on development text.
+        kept: the layers that the budget takes; `bytes` a token of the cache with them, at most `budget`.
+        first_last: the first and last layers under the same budget.
+        rules: no layer, the chosen ones, the first and last, every layer on held-out text: `nll`, `lost` and `gain`
+            with their intervals, nats a token.
+        sentences: the findings. `flags`: how runtimes are told. `length`: tokens of a window.
+    """
+
+    FILE: ClassVar = "a choice of layers"
+
+    def _figures(self) -> Figures:
+        return {
+            "loss_by_memory": partial(there, figure_layers.curve, self),
+            "layers": partial(there, figure_layers.worth, self),
+        }
+
+    def _headline(self) -> str:
+        return "\n".join([self.words, *self.sentences, *self.flags, self.text])
+
+    def table(self) -> pd.DataFrame:
+        """One row a point of the curve and a rule on held-out text: layers, bytes a token, loss."""
+        return figure_layers.curve_table(self)
 
 
 class TieChoice(result_ties.TieChoice, Shown):
@@ -223,8 +226,8 @@ class TieChoice(result_ties.TieChoice, Shown):
 
     def _figures(self) -> Figures:
         return {
-            "tied_groups": partial(_there, figure_ties.groups, self),
-            "tried_ties": partial(_there, figure_ties.tried, self),
+            "tied_groups": partial(there, figure_ties.groups, self),
+            "tried_ties": partial(there, figure_ties.tried, self),
         }
 
     def _headline(self) -> str:
@@ -254,9 +257,9 @@ class RopeSearch(rope_search.RopeSearch, Shown):
 
     def _figures(self) -> Figures:
         return {
-            "gains": partial(_there, tuned_rope.gains, self),
-            "frequencies": partial(_there, tuned_rope.frequencies, self),
-            "tried": partial(_there, tuned_rope.tried, self),
+            "gains": partial(there, tuned_rope.gains, self),
+            "frequencies": partial(there, tuned_rope.frequencies, self),
+            "tried": partial(there, tuned_rope.tried, self),
         }
 
     def _headline(self) -> str:

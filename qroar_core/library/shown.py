@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -17,7 +17,14 @@ from qroar_core.result import Result
 from qroar_core.runs.file_kinds import other_kind_named
 from qroar_core.transforms.file import write_atomically
 
+Figures = Mapping[str, Callable[[], list[Picture]]]
 LINE = 160  # characters of a line of a summary
+
+
+def there(draw: Callable[..., Picture | Sequence[Picture | None] | None], *args: object) -> list[Picture]:
+    """The pictures that `draw` gives, one or several, without those that are not there."""
+    drawn = draw(*args)
+    return [picture for picture in ([drawn] if isinstance(drawn, Picture) else drawn or []) if picture is not None]
 
 
 class Saved(Result):

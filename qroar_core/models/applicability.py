@@ -34,6 +34,8 @@ def applicability_on(
             angles=angles,
         )
 
+    if not geometry.rounding_layers(quant):  # every layer's cache is kept as it is
+        quant = replace(quant, k=None, v=None) if quant.k or quant.v else quant
     found = on(quant)
     if length is None or found.acts == "no" or not reads_all_exactly(quant, length):
         return found

@@ -73,7 +73,7 @@ class Trainable:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
         """Called by transformers through models.attention."""
-        quant = self.condition.quant
+        quant = self.loaded.geometry.quant_at(layer, self.condition.quant)
         if layer not in self.loaded.geometry.without_rope:
             geo = self.loaded.geometry
             at = self.point[layer].to(q.device)

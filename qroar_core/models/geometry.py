@@ -93,6 +93,21 @@ class Geometry:
         """Which layer the decoder's `decoder_layer`, one with attention, is."""
         return self.decoder_layers.index(decoder_layer) if self.decoder_layers else decoder_layer
 
+    @property
+    def decoder_numbers(self) -> list[int]:
+        """The number of every layer among all layers of the decoder."""
+        return [self.decoder_layer(layer) for layer in range(self.n_layers)]
+
+    def quant_at(self, layer: int, quant: QuantSpec) -> QuantSpec:
+        """The quantizers of layer `layer`: none of K and V where its cache is kept as it is."""
+        return quant.of_layer(self.decoder_layer(layer))
+
+    def rounding_layers(self, quant: QuantSpec) -> list[int]:
+        """Layers whose cache is rounded; empty where neither K nor V is quantized, or every layer is kept."""
+        if quant.k is None and quant.v is None:
+            return []
+        return [layer for layer in range(self.n_layers) if self.decoder_layer(layer) not in quant.keep_layers]
+
     def channel_band(self, bands: Bands) -> Tensor:
         """Band of each channel of a head, -1 without rotation; int64 (head_dim,)."""
         return band_of_channel(bands, self.head_dim, self.rotary_dim, self.pairing)
@@ -157,7 +172,14 @@ class Geometry:
             )
 
     def require_cache(self, quant: QuantSpec) -> None:
-        """Raises BadSpec for a K or V quantizer where the cache holds no K and V to be quantized."""
+        """Raises BadSpec for a K or V quantizer where the cache holds no K and V to be quantized, or no such layer."""
+        there = self.decoder_layers or range(self.n_layers)
+        unknown = [layer for layer in quant.keep_layers if layer not in there]
+        if unknown:
+            known = ", ".join(map(str, there)) if self.decoder_layers else f"0 to {self.n_layers - 1}"
+            raise BadSpec(
+                f"layer {unknown[0]} has no K/V cache in this model", where="--keep-layers", do=f"choose from {known}"
+            )
         if self.latent_dim and (quant.k is not None or quant.v is not None):
             raise BadSpec(
                 f"{self.family}'s cache holds a latent and one rotated key per token, not K and V of its heads, "

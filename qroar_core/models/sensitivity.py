@@ -36,6 +36,7 @@ from qroar_core.models.score import LOGIT_ENTRIES, logits_of
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import next_rounding
 from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.specs import QuantizerSpec
 
 TOGETHER = 8  # tokens; neighbours' errors are alike in slow pairs
 
@@ -61,9 +62,10 @@ class _Probed:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
         """Called by transformers through models.attention."""
         with torch.no_grad():
-            k_hat = k if self.condition.quant.k is None else self._cached(k, layer)
+            spec = self.loaded.geometry.quant_at(layer, self.condition.quant).k
+            k_hat = k if spec is None else self._cached(k, spec, layer)
             k_error = self._active(k_hat, layer, "k_active") - k
-            block = block_of(self.condition.quant.k)
+            block = block_of(spec)
             if block == 1 and rule.softcap is None and rule.sinks is None:
                 k_error -= k_error.mean(2, keepdim=True)  # what all keys share moves every logit of a row alike
             self.errors[layer, "k"], self.errors[layer, "q"] = k_error, self._active(q, layer, "q") - q
@@ -82,9 +84,9 @@ class _Probed:
             out.append(block_with_gradient(q[:, :, start:stop], keys, v[:, :, :stop], start, scaling, rule))
         return torch.cat(out, 2)
 
-    def _cached(self, k: Tensor, layer: int) -> Tensor:
+    def _cached(self, k: Tensor, spec: QuantizerSpec, layer: int) -> Tensor:
         """K as a cache gives it back that has rounded all of it."""
-        spec, static = self.condition.quant.k, self.condition.static
+        static = self.condition.static
         at = None if static is None or static.k is None else static.k[layer]
         share = None if self.condition.clip.k is None else self.condition.clip.k[layer]
         turns = partial(self.ropes[layer].cos_sin, device=k.device)

@@ -192,16 +192,15 @@ class Stream:
             ranges, shares = (
                 [None if r is None else r[layer] for r in both] for both in ((k_range, v_range), (clip.k, clip.v))
             )
+            mine = loaded.geometry.quant_at(layer, quant)
             k_round, v_round = (
                 rounder(spec, loaded.geometry, partial(self.cos_sin, layer=layer), at, share)
-                for spec, at, share in zip((quant.k, quant.v), ranges, shares)
+                for spec, at, share in zip((mine.k, mine.v), ranges, shares)
             )
-            if quant.qk is not None and (quant.k is None or quant.k.block_tokens == 1):
+            if quant.qk is not None and block_of(mine.k) == 1:
                 k_round = followed_by(k_round, partial(self._round_active, layer=layer, which="k_active"))
             k_round = on_channels(k_round, self.condition.quantized_channels, layer)
-            halves.append(
-                (QuantizedCache(k, k_round, block_of(quant.k)), QuantizedCache(v, v_round, block_of(quant.v)))
-            )
+            halves.append((QuantizedCache(k, k_round, block_of(mine.k)), QuantizedCache(v, v_round, block_of(mine.v))))
         return halves
 
     def _hooks(self) -> list:

@@ -142,7 +142,8 @@ class QuantSpec(Compact):
 
     `k`, `v` act on the cache; `qk` on the q and k activations that enter the logits (after RoPE and
     after the cache's own rounding); `activations` on what every linear of the decoder layers reads, one scale a
-    token over all its inputs. `name` is the preset it came from, or "".
+    token over all its inputs. `keep_layers` are layers of the decoder whose cache `k` and `v` leave in the model's own
+    numbers, counted from 0 as checkpoints and vLLM count them. `name` is the preset it came from, or "".
     """
 
     weights: WeightQuantSpec | None = None
@@ -150,9 +151,18 @@ class QuantSpec(Compact):
     v: QuantizerSpec | None = None
     qk: QuantizerSpec | None = None
     activations: QuantizerSpec | None = None
+    keep_layers: tuple[int, ...] = ()
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        check_numbers(self, keep_layers="give numbers of layers, counted from 0")
+        if any(layer < 0 for layer in self.keep_layers):
+            raise BadSpec(
+                f"layers are counted from 0, got {min(self.keep_layers)}",
+                where="--keep-layers",
+                do="give the number of the layer in the checkpoint",
+            )
+        object.__setattr__(self, "keep_layers", tuple(sorted(set(self.keep_layers))))
         if self.v is not None and self.v.before_rope:
             raise BadSpec("V carries no RoPE", where="--v", do="drop before_rope")
         if self.qk is not None and (self.qk.keeps_recent or self.qk.before_rope):
@@ -169,12 +179,17 @@ class QuantSpec(Compact):
         if None in parts:  # a runtime's preset, or what no words of `qroar.quantization` make
             return Compact.__repr__(self)
         words = [f"{name}={value!r}" for part in parts for name, value in (part or {}).items()]
+        words += [f"keep_layers={self.keep_layers}"] if self.keep_layers else []
         return f"qroar.quantization({', '.join(words)})"
 
     @property
     def is_none(self) -> bool:
         """True when nothing is quantized."""
         return not (self.weights or self.k or self.v or self.qk or self.activations)
+
+    def of_layer(self, number: int) -> QuantSpec:
+        """The quantizers of the decoder's layer `number`: none of K and V where its cache is kept."""
+        return replace(self, k=None, v=None) if number in self.keep_layers else self
 
     def require_quantized_values(self) -> None:
         """Raises BadSpec where V is not rounded, so that value maps would have nothing to help."""

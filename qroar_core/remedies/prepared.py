@@ -18,6 +18,7 @@ from qroar_core.models.linear_inputs import LinearInputs, linear_inputs
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, Step
+from qroar_core.remedies.result_layers import LayerChoice
 from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
@@ -33,6 +34,7 @@ class Prepared:
         clip: the share of its range that each head's quantizer keeps.
         rope: the interpolation to run under in place of the comparison's; None: that one.
         note: what was chosen, in words.
+        layers: how the layers were chosen that the quantizers leave out.
         left_out: why there is nothing to measure; empty where there is.
     """
 
@@ -43,6 +45,7 @@ class Prepared:
     clip: ClipRatios = ClipRatios()
     rope: RopeSpec | None = None
     note: str = ""
+    layers: LayerChoice | None = None
     left_out: str = ""
 
     def scale_inputs(self, own: dict[str, Tensor], s: Tensor) -> None:
@@ -59,6 +62,7 @@ class RemedyInputs:
     Args:
         search: budget, length and objective of a search that a remedy makes of its own, on `texts`.
         tie: of the setting; `rope` has none.
+        cache_bytes: the most that a cache with some layers kept may take, bytes a token; None: nobody said.
     """
 
     loaded: LoadedModel
@@ -70,6 +74,7 @@ class RemedyInputs:
     search: SearchSpec = SearchSpec()
     texts: Texts = field(default_factory=dict)
     tie: tuple[Tie, ...] = ()
+    cache_bytes: float | None = None
 
     def searched(self, rope: RopeSpec, search: SearchSpec) -> Scales:
         """What a search under this interpolation finds, guarded; identity where it finds nothing better."""

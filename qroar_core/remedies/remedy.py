@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from qroar_core.quantizers.spec import QuantSpec
 
 FREE = "none"  # at run time
-# Work, in passes over a search's windows: to prepare a remedy from calibration text, to search, angles as well
-READY, SEARCH, TURNING = 2, 3, 6
+# Work, in passes over a search's windows: to prepare a remedy from calibration text, to search, angles as well, and to
+# measure every layer
+READY, SEARCH, TURNING, PASSES = 2, 3, 6, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,12 @@ class Remedy:
 def where_channels_of_k_share_a_scale(quant: QuantSpec) -> QuantSpec | None:
     """`Remedy.under` of what moves K between channels before it is rounded."""
     return quant if any(s is not None and s.scale != "channel" for s in (quant.k, quant.qk)) else None
+
+
+def where_no_layer_is_kept(quant: QuantSpec) -> QuantSpec | None:
+    """`Remedy.under` of what keeps layers: a cache is quantized, and nobody has chosen its layers."""
+    rounded = quant.k is not None or quant.v is not None
+    return quant if rounded and not quant.keep_layers else None
 
 
 def where_weights_are_rounded_by_row(quant: QuantSpec) -> QuantSpec | None:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AliasChoices, Field
 
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.remedy import FREE, Remedy
+from qroar_core.remedies.result_layers import LayerChoice
 from qroar_core.result import Result, Unbounded
 from qroar_core.result_shapes import ANY, axes
 from qroar_core.scale_search.gain import targets_of
@@ -120,6 +121,7 @@ class Comparison(Result):
     confidence: float
     text: str  # windows, digest, seed; what was calibrated and searched on
     documents: Annotated[list[str], axes("window")] = []  # of each window; older runs do not say
+    layers: LayerChoice | None = None  # of the remedy that keeps some, judged on the same windows
     untied: bool = False  # counted from the model without the setting's tie; older runs counted under it
 
     @property

@@ -34,10 +34,12 @@ from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.remedies.applicable import ApplicableRemedy, applicable_remedies, searches, turned_keys
 from qroar_core.remedies.findings import MeasuredRemedy, remedy_rows, sentences
+from qroar_core.remedies.layer_findings import judged
 from qroar_core.remedies.prepare import prepare, why_not
 from qroar_core.remedies.prepared import Prepared, RemedyInputs
 from qroar_core.remedies.remedy import SEARCH, TURNING
-from qroar_core.remedies.result import Comparison
+from qroar_core.remedies.result import Comparison, RemedyRow
+from qroar_core.remedies.result_layers import LayerChoice, Rule
 from qroar_core.result import exp
 from qroar_core.scale_search.search_without_decision import find_scales
 from qroar_core.setting import Setting
@@ -86,6 +88,7 @@ class _Comparison:
     total: float = field(init=False)  # units of progress, at most
     left_out: list[str] = field(default_factory=list)  # sentences about remedies without a row
     done: float = 0.0  # units of progress
+    layers: LayerChoice | None = None  # of the remedy that keeps some
 
     def __post_init__(self) -> None:
         self.rope = replace(self.setting.rope, tie=())
@@ -131,6 +134,7 @@ class _Comparison:
         confidence = self.spec.confidence
         over, gap = mean_interval(reference), paired_interval(made[0].window_nll, reference, confidence)
         rows = remedy_rows(reference, made, confidence)
+        layers = self.judged_layers(rows, reference)
         self.on_step(Step("comparison", self.total, self.total, "done"))
         return Comparison(
             reference_nll=over.mean,
@@ -142,6 +146,7 @@ class _Comparison:
             rows=rows,
             sentences=[
                 *sentences(reference, rows, self.length, confidence, self.documents),
+                *(layers.sentences if layers else ()),
                 *self.left_out,
             ],
             length=self.length,
@@ -149,7 +154,20 @@ class _Comparison:
             text=self.text,
             documents=self.documents,
             untied=True,
+            layers=layers,
         )
+
+    def judged_layers(self, rows: list[RemedyRow], reference: list[float]) -> LayerChoice | None:
+        """The choice of layers beside the simple rules, on the comparison's own windows."""
+        if self.layers is None:
+            return None
+        quant, by_key = self.setting.quant, {row.key: row.window_nll for row in rows}
+        known: dict[Rule, list[float]] = {"none": by_key["plain"], "chosen": by_key["protected_layers"]}
+        if "first_last_layers" in by_key:
+            known["first_last"] = by_key["first_last_layers"]
+        if quant == QuantSpec(k=quant.k, v=quant.v):  # else the reference lacks more than the cache's rounding
+            known["all"] = reference
+        return judged(self.layers, self.loaded.geometry, quant, known)
 
     def measured(self, remedy: ApplicableRemedy) -> list[MeasuredRemedy]:
         """One remedy alone, and what goes on top of it where that can act."""
@@ -157,6 +175,7 @@ class _Comparison:
         with self.part(self.making(remedy), name) as on_step:
             ready, calibration = self.prepared(remedy, on_step)
         rows = []
+        self.layers = ready.layers or self.layers
         if ready.left_out:
             self.left_out.append(f"There is no row for {name}: {ready.left_out}")
         else:
@@ -180,7 +199,8 @@ class _Comparison:
                 said += f"{all_there}; its authors read {remedy.about.tokens:,}"
         tie = self.setting.rope.tie
         given = RemedyInputs(
-            self.loaded, self.rope, remedy.quant, ids, self.spec.chunk, on_step, self.spec.search, self.texts, tie
+            *(self.loaded, self.rope, remedy.quant, ids, self.spec.chunk, on_step, self.spec.search, self.texts, tie),
+            cache_bytes=self.spec.cache_bytes,
         )
         return prepare(remedy.method, given), said
 

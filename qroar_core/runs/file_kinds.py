@@ -44,6 +44,7 @@ def file_kinds() -> tuple[FileKind, ...]:
     from qroar_core.evidence.replication.result import Replication
     from qroar_core.harness.result import TaskScores
     from qroar_core.remedies.result import Comparison
+    from qroar_core.remedies.result_layers import LayerChoice
     from qroar_core.retrieval.result import Retrieval
     from qroar_core.rope_search.result import RopeSearch, RopeTrials
     from qroar_core.runs.manifest import Manifest
@@ -57,6 +58,7 @@ def file_kinds() -> tuple[FileKind, ...]:
         _of("a retrieval test", "open it with qroar.Retrieval.load", Retrieval),
         _of("a file of task scores", "open it with qroar.TaskScores.load", TaskScores),
         _of("a comparison of remedies", "open it with qroar.Comparison.load", Comparison),
+        _of("a choice of layers", "open it with qroar.LayerChoice.load", LayerChoice),
         _of("a choice of tied pairs", "open it with qroar.TieChoice.load", TieChoice),
         _of(
             "a search of interpolations",

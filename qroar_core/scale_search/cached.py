@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from qroar_core.maths.attention_error import ErrorSetup, attention_error
+from qroar_core.maths.attention_error import CapturedLayer, ErrorSetup, attention_error
 from qroar_core.maths.scatter_gather import gathered, sent
 from qroar_core.models.capture import Capture
 from qroar_core.scale_search.key_constants import KeyConstants
@@ -31,6 +31,7 @@ class CachedObjective:
     setup: ErrorSetup
     granularity: Granularity
     pull: Tensor | None = None  # (layers, bands); see scale_search/l2_penalty.py
+    kept: Collection[int] = ()  # layers whose cache is not rounded: scales have nothing to repair there
     identity: Tensor = field(init=False)  # (windows, layers, kv, rows): E at identity
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class CachedObjective:
         for i, (layer, mine) in enumerate(zip(layers, sent(point, self.devices), strict=True)):
             x = mine.clone().requires_grad_(True)
             with torch.enable_grad():
-                here = attention_error(layer, x, self.capture.metric[i], self.setup, pick=pick).sum(-1)
+                here = self._error(i, layer, x, pick).sum(-1)
                 paid = 0.0 if self.pull is None else floor[i].to(here) * price(x.to(here), self.pull[i].to(here))
                 (here + paid).clamp_min(1e-30).log().sum().backward()
             slopes.append(torch.as_tensor(x.grad))
@@ -107,9 +108,19 @@ class CachedObjective:
 
     def _window(self, w: int, point: Tensor) -> Tensor:
         layers = self.capture.windows[w]
-        each = zip(layers, sent(point, self.devices), self.capture.metric, strict=True)
+        each = zip(layers, sent(point, self.devices), strict=True)
         with torch.no_grad():
-            return gathered([attention_error(layer, mine, metric, self.setup) for layer, mine, metric in each])
+            return gathered([self._error(i, layer, mine) for i, (layer, mine) in enumerate(each)])
+
+    def _error(self, index: int, layer: CapturedLayer, point: Tensor, pick: Tensor | None = None) -> Tensor:
+        """E of one layer's KV heads, row by row; exactly 0 where nothing is rounded, whatever float32 makes of it."""
+        setup = self.setup
+        if index in self.kept:
+            setup = replace(setup, quant=replace(setup.quant, k=None, v=None))
+        if setup.quant.k is None and setup.quant.qk is None and index in self.kept:
+            rows = len(layer.rows) if pick is None else len(pick)
+            return 0 * point.sum(-1, keepdim=True).expand(-1, rows)
+        return attention_error(layer, point, self.capture.metric[index], setup, pick=pick)
 
 
 def choose(options: list[Tensor], errors: list[Tensor], granularity: Granularity) -> tuple[Tensor, Tensor]:

@@ -188,7 +188,13 @@ class SearchProblem:
             groups=self.groups,
             offset=self.offset,
         )
-        return CachedObjective(taken, setup, self.spec.granularity)
+        return CachedObjective(taken, setup, self.spec.granularity, kept=self.kept)
+
+    @property
+    def kept(self) -> frozenset[int]:
+        """Layers whose cache is not rounded, of a cache that is in others."""
+        every = range(self.loaded.geometry.n_layers)
+        return frozenset(every).difference(self.loaded.geometry.rounding_layers(self.quant))
 
     def even_maps(self, k: Tensor, log2_g: Tensor, groups: tuple[ChannelGroup, ...]) -> list[Tensor]:
         """Maps that spread K evenly over each group once it is scaled, (..., size, size) each.

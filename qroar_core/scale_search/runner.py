@@ -110,7 +110,7 @@ class SearchRunner:
         taken = self.problem.captured(self.windows, self.on_step)
         self.starts = starts(self.problem, taken)
         if self.spec.value_maps and self.problem.quant.v is not None:
-            self.values = find_value_maps(taken, self.problem.quant.v, self.on_step)
+            self.values = find_value_maps(taken, self.problem.quant.v, self.on_step, self.problem.kept)
         return taken
 
     def scales_at(self, point: Tensor) -> Scales:

@@ -68,7 +68,8 @@ class TieEffects:
     def _share(self, ties: tuple[Tie, ...], *, rounded: bool) -> float:
         if (ties, rounded) not in self.known:
             error = self._error(ties, self.problem.quant if rounded else QuantSpec(), spread=rounded)
-            self.known[ties, rounded] = float((error / self.alone)[:: self.every].mean())
+            seen = [i for i in range(0, len(error), self.every) if i not in self.problem.kept]
+            self.known[ties, rounded] = float((error / self.alone)[seen].mean())
         return self.known[ties, rounded]
 
     def _error(self, ties: tuple[Tie, ...], quant: QuantSpec, *, spread: bool) -> Tensor:
@@ -90,7 +91,8 @@ class TieEffects:
                         continue
                     moved = layer if layer.still or i not in further else turned_by(layer, further[i], geo.pairing)
                     starts = self._starts(moved, setup) if spread else (self._none(moved),)
-                    found = torch.stack([attention_error(moved, x, metric, setup).sum(-1) for x in starts])
+                    mine = replace(setup, quant=geo.quant_at(i, quant))
+                    found = torch.stack([attention_error(moved, x, metric, mine).sum(-1) for x in starts])
                     total[i] += float(found.amin(0).sum())  # each KV head from where it does best
         return total
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -39,11 +40,15 @@ class FoundValueMaps:
     report: ValueMapReport
 
 
-def find_value_maps(taken: Capture, spec: QuantizerSpec, on_step: OnStep) -> FoundValueMaps:
-    """The best maps for a V cache that rounds by `spec`."""
+def find_value_maps(taken: Capture, spec: QuantizerSpec, on_step: OnStep, kept: Collection[int] = ()) -> FoundValueMaps:
+    """The best maps for a V cache that rounds by `spec`; none for layers that are `kept` as they are."""
     layers, found, names, left = len(taken.metric), [], Counter[str](), []
     for layer in range(layers):
         on_step(Step("search", layer, layers, "value maps"))
+        if layer in kept:
+            heads, _, width = taken.windows[0][layer].v.shape
+            found.append(torch.eye(width, dtype=torch.float64).expand(heads, -1, -1))
+            continue
         rows = [ValueRows.of(window[layer], taken.metric[layer], taken.scaling, spec) for window in taken.windows]
         maps, chosen, share = _of_layer(rows, shared_step=spec.needs_calibration)
         found.append(maps)

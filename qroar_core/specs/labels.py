@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from qroar_core.interpolations.registry import interpolation_methods, label_of
 from qroar_core.interpolations.spec import RopeSpec
@@ -74,6 +75,11 @@ def weight_words(spec: WeightQuantSpec) -> str:
     return f"int{spec.bits} per {spec.scale}{group}"
 
 
+def layers_words(layers: Sequence[int]) -> str:
+    """`layers 0, 1, 29`, `layer 3`."""
+    return f"layer{'s' * (len(layers) != 1)} {', '.join(map(str, layers))}"
+
+
 def quant_words(quant: QuantSpec) -> str:
     """`K int4 per token, V int4 per token`."""
     if quant.is_none:
@@ -83,6 +89,7 @@ def quant_words(quant: QuantSpec) -> str:
         parts.append(f"K and V {quantizer_words(quant.k)}")
     else:
         parts += [f"{name} {quantizer_words(spec)}" for name, spec in (("K", quant.k), ("V", quant.v)) if spec]
+    parts += [f"cache of {layers_words(quant.keep_layers)} kept"] if quant.keep_layers and (quant.k or quant.v) else []
     parts += [f"q and k {quantizer_words(quant.qk)}"] if quant.qk else []
     parts += [f"linear inputs {quantizer_words(quant.activations)}"] if quant.activations else []
     return "; ".join(parts)

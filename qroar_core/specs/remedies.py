@@ -34,6 +34,7 @@ class ComparisonSpec(Compact):
     windows: int = 8  # held-out
     calibration_windows: int = 8  # read by the methods that need inputs or ranges
     calibration_tokens: int | None = None  # read by those whose authors say how much; None: as much as they, if there
+    cache_bytes: float | None = None  # the most of a cache of which some layers are kept, bytes a token
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
@@ -52,4 +53,6 @@ class ComparisonSpec(Compact):
         at_least("calibration windows", self.calibration_windows, 1)
         if self.calibration_tokens is not None:
             at_least("calibration tokens", self.calibration_tokens, 1)
+        if self.cache_bytes is not None:
+            at_least("cache_bytes", self.cache_bytes, 0.0)
         at_least("chunk", self.chunk, 1)

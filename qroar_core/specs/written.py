@@ -12,6 +12,8 @@ YOUNGER: dict[str, Any] = {
     "value_maps": False,
     "k_offset": False,
     "calibration_tokens": None,
+    "keep_layers": (),
+    "cache_bytes": None,
 }  # fields that older files lack, and what they mean where they are left out
 
 

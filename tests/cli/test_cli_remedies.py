@@ -72,7 +72,7 @@ def test_without_options_all_that_apply_take_part(capfd, asks):
     [
         (
             ["--methods", "quarot"],
-            "--methods: unknown remedy 'quarot'; choose one of awq, clipped_ranges, gptq, kivi, kvquant, pair_scales",
+            "--methods: unknown remedy 'quarot'; choose one of awq, clipped_ranges, first_last_layers, gptq",
         ),
         (["--methods", "awq,awq"], "each remedy once, got awq, awq"),
         (["--activations", "fp4"], "--activations: unknown value 'fp4'; choose none or int2..int8"),

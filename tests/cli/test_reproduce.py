@@ -56,6 +56,7 @@ CASES = {
     "bos": {"bos": True},
     "kv": {"quant": QuantSpec(k=INT4, v=INT4)},
     "k and v apart": {"quant": QuantSpec(k=INT4, v=QuantizerSpec(8))},
+    "kept layers": {"quant": QuantSpec(k=INT4, v=INT4, keep_layers=(0, 3))},
     "block": {"quant": QuantSpec(k=QuantizerSpec(4, "block", group_size=16))},
     "rotated": {"quant": QuantSpec(k=QuantizerSpec(4, rotation="hadamard"))},
     "before rope": {"quant": QuantSpec(k=QuantizerSpec(5, before_rope=True))},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qroar_core.remedies.findings import MeasuredRemedy, remedy_rows, sentences
 from qroar_core.remedies.result import Comparison
+from qroar_core.remedies.result_layers import CurvePoint, JudgedRule, LayerChoice, LayerWorth
 from qroar_core.statistics.intervals import mean_interval, paired_interval
 
 WOBBLE = (0.0, 0.02, -0.02, 0.01, -0.01, 0.0)  # of paired differences
@@ -46,4 +47,45 @@ def comparison(cost=None):
         length=1024,
         confidence=0.95,
         text="6 held-out windows of 1024 tokens, digest abcd1234, seed 0",
+    )
+
+
+def layers():
+    """A choice of layers made by hand: two of four kept, judged on the windows of `comparison`."""
+    worth = (0.1, 0.0, 0.05, 0.2)
+    kept = ([], [3], [0, 3], [0, 2, 3], [0, 1, 2, 3])
+    lost = (0.35, 0.15, 0.06, 0.01, 0.0)
+    rules = [
+        JudgedRule(rule="none", layers=[], bytes=600, nll=2.4, lost=0.4, lost_low=0.3, lost_high=0.5, window_nll=HARD),
+        JudgedRule(
+            rule="chosen",
+            layers=[0, 3],
+            bytes=1300,
+            nll=2.1,
+            lost=0.1,
+            lost_low=0.05,
+            lost_high=0.15,
+            gain=0.3,
+            gain_low=0.2,
+            gain_high=0.4,
+            window_nll=HARD,
+        ),
+    ]
+    return LayerChoice(
+        sensitivity="kept",
+        layers=[LayerWorth(layer=i, bytes=350, gain=gain) for i, gain in enumerate(worth)],
+        curve=[
+            CurvePoint(layers=mine, bytes=600 + 350 * i, kl=nats, lost=nats)
+            for i, (mine, nats) in enumerate(zip(kept, lost, strict=True))
+        ],
+        budget=1400,
+        kept=[0, 3],
+        bytes=1300,
+        first_last=[0, 3],
+        rules=rules,
+        sentences=["Keeping layers 0, 3 gains +0.3000 nats: planted"],
+        length=1024,
+        confidence=0.95,
+        text="chosen on 2 development windows, digest abcd1234",
+        cache="fp8",
     )

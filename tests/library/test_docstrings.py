@@ -23,6 +23,7 @@ STAGES = (
     "retrieve",
     "lm_eval",
     "compare",
+    "protect_layers",
     "tune_rope",
     "export",
 )
@@ -34,6 +35,7 @@ CLASSES = (
     "Retrieval",
     "TaskScores",
     "Comparison",
+    "LayerChoice",
     "RopeSearch",
     "Transform",
 )

@@ -87,7 +87,18 @@ def test_a_wrong_value_gets_one_line(call, line):
 
 
 @pytest.mark.parametrize(
-    "name", ["Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison", "RopeSearch", "Search", "Transform"]
+    "name",
+    [
+        "Diagnosis",
+        "LayerChoice",
+        "TieChoice",
+        "Evaluation",
+        "Retrieval",
+        "Comparison",
+        "RopeSearch",
+        "Search",
+        "Transform",
+    ],
 )
 @pytest.mark.parametrize("path", [None, 5, True, ["a.json"]], ids=repr)
 def test_a_path_that_is_none_is_refused(name, path):

@@ -77,6 +77,18 @@ def test_remedies_lists_its_table_and_figures(loaded_app, stages):
     assert listed == ["comparison", "comparison-gains", "comparison-on-top"]
 
 
+def test_remedies_lists_the_plot_of_kept_layers(loaded_app, stages):
+    from qroar_core.remedies import run as compare
+
+    made = planted_comparison.comparison().model_copy(update={"layers": planted_comparison.layers()})
+    stages.patch(compare, "run", lambda *a, **kw: made)
+    go(loaded_app, "remedies")
+    listed = lead_somewhere(clicked(loaded_app, "Run the comparison"))
+    layers = ["loss-by-memory", "kept-layers", "layers-worth"]
+    assert listed == ["comparison", "comparison-gains", "comparison-on-top", *layers]
+    assert "--kv-cache-dtype fp8 --kv-cache-dtype-skip-layers 0 3" in [code.value for code in loaded_app.code]
+
+
 def test_evidence_and_export_list_their_sections_before_anything_is_measured(loaded_app):
     go(loaded_app, "evidence")
     assert lead_somewhere(loaded_app) == ["controls-section", "claims", "prediction", "interpolation-section"]

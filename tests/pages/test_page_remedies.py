@@ -45,6 +45,8 @@ def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
         "clipped_ranges",
         "kvquant",
         "kivi",
+        "protected_layers",
+        "first_last_layers",
         "rotation",
     ]
     assert chosen.options == [
@@ -54,12 +56,14 @@ def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
         "clipped ranges",
         "KVQuant (K per channel before RoPE)",
         "KIVI",
+        "protected layers",
+        "first and last layers protected",
         "Hadamard rotation of q and k",
     ]
-    assert "15 conditions on 16 windows of 1,024 tokens each; 5 searches for scales." in texts(loaded_app)
+    assert "17 conditions on 16 windows of 1,024 tokens each; 5 searches for scales." in texts(loaded_app)
     assert "Not run for this setup yet" in texts(loaded_app)
     loaded_app.checkbox(key="comparison band scales").set_value(False).run()
-    assert "12 conditions on 16 windows of 1,024 tokens each; 2 searches" in texts(loaded_app)
+    assert "14 conditions on 16 windows of 1,024 tokens each; 2 searches" in texts(loaded_app)
 
 
 def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks):
@@ -115,10 +119,31 @@ def test_weights_bring_a_length_of_gptq_s_text(app, asks):
     assert [one[2].calibration_tokens for one in asks] == [None, 4096]
 
 
-@pytest.mark.parametrize(("angles", "counts"), [(False, (15, 5)), (True, (18, 8))])
+@pytest.mark.parametrize(("angles", "counts"), [(False, (17, 5)), (True, (20, 8))])
 def test_the_conditions_promised_are_those_the_comparison_makes(demo, angles, counts):
-    """By hand: the reference, eight remedies, scales, then angles, on the three of them that take scales and gain by
+    """By hand: the reference, ten remedies, scales, then angles, on the three of them that take scales and gain by
     them, a rotation on each of the two with scales of their own, which are a search each, and a tie unquantized."""
     setting = default_setting(demo)
     setting = replace(setting, search=replace(setting.search, angles=angles))
     assert conditions(demo, setting, ComparisonSpec(search=setting.search)) == counts
+
+
+def test_the_budget_of_kept_layers_is_asked_in_bytes_a_token(loaded_app, asks):
+    page(loaded_app)
+    budget = loaded_app.number_input(key="comparison cache")
+    # K int4 with a float32 scale a token and head, V in 16 bits: the demo has 4 layers, 2 of them kept by default
+    heads, width = 2, 64
+    assert (budget.min, budget.max) == (4 * heads * (width / 2 + 4 + 2 * width), 4 * heads * 4 * width)
+    budget.set_value(int(budget.max)).run()
+    clicked(loaded_app, "Run the comparison")
+    assert asks[-1][2].cache_bytes == budget.max
+
+
+def test_layers_kept_on_the_start_page_are_part_of_the_setup(loaded_app, asks):
+    go(loaded_app, "start")
+    loaded_app.multiselect(key="kept layers").set_value([0, 3]).run()
+    page(loaded_app)
+    assert "protected_layers" not in loaded_app.multiselect(key="comparison methods").value
+    clicked(loaded_app, "Run the comparison")
+    ((_, quant, _, _),) = asks
+    assert quant.keep_layers == (0, 3)

@@ -29,6 +29,7 @@ YARN = RopeSpec("yarn", 2.0)
 K4, W3 = QuantizerSpec(4), WeightQuantSpec(3, "group", 16)
 MAPS, LAST = ("pair_scales", "tied_maps"), ("rotation", "value_rotation")
 CLIP = "clipped_ranges"
+KEPT = ("protected_layers", "first_last_layers")
 EVERYTHING = QuantSpec(W3, k=QuantizerSpec(3), activations=QuantizerSpec(4))
 SEARCH = SearchSpec(bands=BandSpec(4), length=96, windows=2, steps=8, query_rows=16, error_metric="projected")
 SPEC = ComparisonSpec(search=SEARCH, windows=4, calibration_windows=2, chunk=32)
@@ -215,16 +216,19 @@ def test_weights_alone_are_no_place_for_band_scales(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("quant", "expected"),
     [
-        (QuantSpec(k=K4), [*MAPS, "smooth_attention", CLIP, "kvquant", "kivi", "rotation"]),
-        (QuantSpec(k=QuantizerSpec(4, rotation="hadamard")), [*MAPS, "smooth_attention", CLIP, "kvquant", "kivi"]),
-        (QuantSpec(k=K4, v=QuantizerSpec(3)), [*MAPS, "value_maps", "smooth_attention", CLIP, "kvquant", *LAST]),
-        (QuantSpec(k=QuantizerSpec(2, "channel", group_size=32)), []),
-        (QuantSpec(k=QuantizerSpec(8, "tensor", "e4m3")), [*MAPS, "smooth_attention", "static_scales"]),
+        (QuantSpec(k=K4), [*MAPS, "smooth_attention", CLIP, "kvquant", "kivi", *KEPT, "rotation"]),
+        (
+            QuantSpec(k=QuantizerSpec(4, rotation="hadamard")),
+            [*MAPS, "smooth_attention", CLIP, "kvquant", "kivi", *KEPT],
+        ),
+        (QuantSpec(k=K4, v=QuantizerSpec(3)), [*MAPS, "value_maps", "smooth_attention", CLIP, "kvquant", *KEPT, *LAST]),
+        (QuantSpec(k=QuantizerSpec(2, "channel", group_size=32)), [*KEPT]),
+        (QuantSpec(k=QuantizerSpec(8, "tensor", "e4m3")), [*MAPS, "smooth_attention", "static_scales", *KEPT]),
         (QuantSpec(qk=QuantizerSpec(8)), [*MAPS, "smooth_attention", "rotation"]),
-        (QuantSpec(v=K4), ["value_maps", CLIP, "value_rotation"]),
+        (QuantSpec(v=K4), ["value_maps", CLIP, *KEPT, "value_rotation"]),
         (QuantSpec(WeightQuantSpec(8, "tensor")), []),
         (QuantSpec(W3), ["awq", "gptq"]),
-        (EVERYTHING, [*MAPS, "smooth_attention", CLIP, "kvquant", "rotation", "awq", "gptq", "smoothquant"]),
+        (EVERYTHING, [*MAPS, "smooth_attention", CLIP, "kvquant", *KEPT, "rotation", "awq", "gptq", "smoothquant"]),
     ],
     ids=str,
 )

@@ -27,6 +27,7 @@ def test_every_file_and_folder_is_a_remedy_and_every_folder_has_its_maths():
         == {
             *("awq", "gptq", "smooth_attention", "smoothquant", "kivi"),
             *("pair_scales", "tied_maps", "value_maps", "value_rotation", "clipped_ranges", "static_scales"),
+            *("protected_layers", "first_last_layers"),
         }
     )
     assert files | folders == {*REMEDIES} == {*methods.BY_NAME}

@@ -24,7 +24,7 @@ class LocalNoise:
 
     def on_chunk(self, chunk: Chunk) -> None:
         """Once all keys are there, count the sampled queries against every key that they see."""
-        tap, q, rounding = chunk.tap, chunk.sampled_q, self.rounding
+        tap, q, rounding = chunk.tap, chunk.sampled_q, chunk.rounding
         if q is None:
             return
         meter = LogitNoiseMeter(self.measurement.channel_band, self.measurement.length, tap.scaling, tap.rule)

@@ -1,0 +1,93 @@
+"""A choice of layers on held-out text, from window means: beside no layer, the first and last, and all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from qroar_core.models.geometry import Geometry
+from qroar_core.remedies.layer_memory import cache_bytes
+from qroar_core.remedies.result_layers import JudgedRule, LayerChoice, Rule
+from qroar_core.specs import QuantSpec
+from qroar_core.specs.labels import layers_words
+from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval
+
+
+def judged(
+    choice: LayerChoice, geometry: Geometry, quant: QuantSpec, window_nll: Mapping[Rule, list[float]]
+) -> LayerChoice:
+    """The choice with what each rule does on held-out text, and the findings.
+
+    Args:
+        window_nll: mean NLL of each held-out window by rule, `none` and `chosen` among them.
+    """
+    layers: dict[Rule, list[int]] = {
+        "none": [],
+        "chosen": choice.kept,
+        "first_last": choice.first_last,
+        "all": geometry.decoder_numbers,
+    }
+    rows = [_row(choice, geometry, quant, rule, layers[rule], window_nll) for rule in layers if rule in window_nll]
+    return choice.model_copy(update={"rules": rows, "sentences": _sentences(choice, window_nll)})
+
+
+def _row(
+    choice: LayerChoice,
+    geometry: Geometry,
+    quant: QuantSpec,
+    rule: Rule,
+    kept: Sequence[int],
+    window_nll: Mapping[Rule, list[float]],
+) -> JudgedRule:
+    mine, confidence = window_nll[rule], choice.confidence
+    row = JudgedRule(
+        rule=rule,
+        layers=list(kept),
+        bytes=cache_bytes(geometry, replace(quant, keep_layers=tuple(kept)), choice.length),
+        nll=mean_interval(mine, confidence).mean,
+        window_nll=mine,
+    )
+    found: dict[str, float] = {}
+    if rule != "none":
+        won = paired_interval(window_nll["none"], mine, confidence)
+        found |= {"gain": won.mean, "gain_low": won.low, "gain_high": won.high}
+    if "all" in window_nll and rule != "all":
+        lost = paired_interval(mine, window_nll["all"], confidence)
+        found |= {"lost": lost.mean, "lost_low": lost.low, "lost_high": lost.high}
+    return row.model_copy(update=found)
+
+
+def _sentences(choice: LayerChoice, window_nll: Mapping[Rule, list[float]]) -> list[str]:
+    """What keeping the chosen layers gains, and how that stands to the first and last layers."""
+    confidence, none, chosen = choice.confidence, window_nll["none"], window_nll["chosen"]
+    if not choice.kept:
+        why = "no layer that fits into the budget is worth anything on development text"
+        return [f"No layer is kept: {why}"]
+    won = paired_interval(none, chosen, confidence)
+    what = f"Keeping {layers_words(choice.kept)} ({choice.bytes:,.0f} bytes a token)"
+    said = [
+        f"{what} gains {_nats(won)} on held-out text"
+        if won.above_zero
+        else f"{what} gains nothing significant on held-out text ({_nats(won)})"
+    ]
+    if "all" in window_nll:
+        whole = paired_interval(none, window_nll["all"], confidence)
+        if whole.above_zero:
+            said[0] += f", {won.mean / whole.mean:.0%} of what keeping every layer would"
+    if "first_last" in window_nll and choice.first_last != choice.kept:
+        apart = paired_interval(window_nll["first_last"], chosen, confidence)
+        rule = f"the first and last layers ({', '.join(map(str, choice.first_last))}) under the same budget"
+        if apart.above_zero:
+            said.append(f"That is {_nats(apart)} more than {rule}")
+        elif apart.below_zero:
+            turned = Interval(-apart.mean, -apart.high, -apart.low, apart.se)
+            said.append(f"That is {_nats(turned)} less than {rule}: take those")
+        else:
+            said.append(f"That is not significantly different from {rule} ({_nats(apart)})")
+    elif "first_last" in window_nll:
+        said.append("The first and last layers under the same budget are the same layers")
+    return said
+
+
+def _nats(interval: Interval) -> str:
+    return f"{interval.mean:+.4f} nats [{interval.low:+.4f}, {interval.high:+.4f}]"
