@@ -26,6 +26,7 @@ from qroar_core.cli.options import (
     ROTATION_FILE,
     SEARCH,
     SEARCH_ON_REMEDIES,
+    SERVED,
     SETTING,
     SHARED,
     SLIDING,
@@ -193,11 +194,16 @@ app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, DIAGNOSE, CSV, OUT
 
 @app.command()
 @takes(
-    MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors", "tie")], EVALUATE[:1], EXPORT, OUT
+    MODEL,
+    [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors", "tie")],
+    EVALUATE[:1],
+    EXPORT,
+    SERVED,
+    OUT,
 )
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
-    from qroar_core.cli.exports import copy, repeats, tell_about, writer
+    from qroar_core.cli.exports import copy, repeats, require_heard, require_promised, say_written, tell_about, writer
     from qroar_core.cli.rope_options import about_lists, require_fitting, rope_file, rope_spec
     from qroar_core.exporters.formats import written_by
     from qroar_core.interpolations.rope_file import of_rope_file
@@ -206,11 +212,13 @@ def export(options: dict) -> None:
     if not options.get("out"):
         raise BadSpec("where to?", where="export", do="add --out DIR")
     check(options)
+    require_heard(options)
     asked = rope_spec(options)
     new_folder(options)
     if options["format"] in written_by("gguf_copy"):
         with of_rope_file(rope_file(options)), about_lists(options):
-            tables.line(str(copy(options, asked)))
+            folder = copy(options, asked)
+        say_written(folder, options)
         return
     from qroar_core.transforms.file import from_file, rope_from
 
@@ -221,10 +229,11 @@ def export(options: dict) -> None:
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)
         rope = asked or rope_from(content.rope)
+    require_promised(loaded, rope, options)
     with tables.progress() as on_step:
         folder = write(loaded, rope, scales, options["out"], command=repeats(options), on_step=on_step)
     tell_about(loaded, rope, options)
-    tables.line(str(folder))
+    say_written(folder, options)
 
 
 @app.command()

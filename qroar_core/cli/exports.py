@@ -71,6 +71,48 @@ def _tell_rope(rope: RopeSpec, own: str, replaced: str) -> None:
         )
 
 
+def require_heard(options: dict[str, Any]) -> None:
+    """Refuse what is said of serving where nobody asks how to serve.
+
+    Raises:
+        BadSpec: names the option.
+    """
+    for name in ("k", "v", "kv", "length"):
+        if options.get(name) is not None and not options["print_serving"]:
+            raise BadSpec("an export is not written by it", where=f"--{name}", do="add --print-serving, or drop it")
+
+
+def require_promised(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> None:
+    """Refuse to serve more than the export promises, before it is written.
+
+    Raises:
+        BadSpec: a longer --length.
+    """
+    from qroar_core.models.own_rope import exported_context
+
+    promised = exported_context(loaded.model.config.max_position_embeddings, loaded.geometry, rope)
+    if (options.get("length") or 0) > promised:
+        raise BadSpec(f"the export promises {promised:,} tokens", where="--length", do="raise --factor, or give less")
+
+
+def say_written(folder: Path, options: dict[str, Any]) -> None:
+    """The folder, and with --print-serving how each runtime serves it."""
+    if not options["print_serving"]:
+        tables.line(str(folder))
+        return
+    from qroar_core.cli.settings import quant_spec
+    from qroar_core.exporters.folder import NOTE
+    from qroar_core.exporters.readers import limits_of, recipes
+    from qroar_core.exporters.recipe import served_folder
+    from qroar_core.models.family_preset import for_family
+    from qroar_core.specs import QuantSpec
+
+    note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    quant = for_family(quant_spec(options) or QuantSpec(), note["from"]["family"])
+    served = served_folder(folder, note, rope_of_block(note["rope"]), options.get("length") or 0, quant)
+    tables.serving(folder, recipes(served), limits_of(served.export), options["json"])
+
+
 def repeats(options: dict[str, Any]) -> str:
     """The line that repeats this command."""
     return "python -m qroar_core " + shlex.join(options["arguments"] or [])

@@ -254,7 +254,15 @@ EXPORT = [
         "format to write; gguf and quantized keep MODEL's own codes and edit only their scales",
     ),
     _option("weight_group", int | None, None, "group size of w4a16, in inputs; default 128", "--group-size"),
+    _option(
+        "print_serving",
+        bool,
+        False,
+        "also print how each runtime serves the export, with --length and the cache of --kv",
+        "--print-serving",
+    ),
 ]
+SERVED = [p for p in SETTING if p.name in ("k", "v", "kv", "length")]  # of --print-serving
 OUT = [_option("out", str | None, None, "output folder; the command creates it", metavar="DIR")]
 
 

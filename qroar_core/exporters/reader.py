@@ -1,14 +1,18 @@
 """What a runtime that reads exports says of itself: the `READER` of a file of `exporters/readers`.
 
-A limit is something of an export that this version of the runtime does not do, or does otherwise, whatever is written.
-The model card, the Export page, `verify` and docs/runtimes.md ask these and nothing else. No model library is imported.
+A limit is something of an export that this version of the runtime does not do, or does otherwise, whatever is written;
+a recipe is how the runtime is started with it. The model card, the Export page, `verify`, `export --print-serving` and
+docs/runtimes.md ask these and nothing else. No model library is imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # which asks this file what an export is
+    from qroar_core.exporters.recipe import Served
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Exported:
         rope: `rope_parameters` of the layers that read the whole context; empty of a GGUF.
         dtype: what config.json says that weights are computed in; "" of a GGUF.
         context: max_position_embeddings, tokens; 0 of a GGUF.
+        cache_scales: whether it has scales of an fp8 K/V cache.
     """
 
     format: str
@@ -28,6 +33,7 @@ class Exported:
     rope: Mapping[str, Any] | None = None
     dtype: str = ""
     context: int = 0
+    cache_scales: bool = False
 
     @property
     def rope_type(self) -> str:
@@ -54,6 +60,19 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an export is served.
+
+    Args:
+        code: to copy. language: `bash` or `python`. notes: what to know.
+    """
+
+    code: str
+    language: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """One runtime.
 
@@ -63,6 +82,7 @@ class Reader:
         source: where that was read or run.
         formats: which exports it reads, as `--format` takes them.
         limits: what it does not do.
+        recipe: how it is started with an export; None of one that it does not serve.
         worker: the file of `models/runtimes` that runs it for `verify --runtime`; "": it is not run from here.
         module: what is importable where it is installed.
         packages: for `pip install --no-deps --target`, each with its version; none: it takes an environment of its own.
@@ -76,6 +96,7 @@ class Reader:
     source: str
     formats: tuple[str, ...]
     limits: tuple[Limit, ...] = ()
+    recipe: Callable[[Served], Recipe | None] | None = None
     worker: str = ""
     module: str = ""
     packages: tuple[str, ...] = ()

@@ -54,5 +54,12 @@ def offered(loaded: LoadedModel) -> dict[str, str]:
     }
 
 
+def main_file(folder: Path, loaded: LoadedModel, format: str) -> Path:
+    """The file without which no runtime loads what was written to `folder`."""
+    if FORMATS[format].whole_file:
+        return folder / _module(format).file_name(loaded, format)
+    return folder / "config.json"
+
+
 def _module(format: str) -> ModuleType:
     return import_module(f"qroar_core.exporters.{writer_name(format)}")
