@@ -203,7 +203,16 @@ app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, DIAGNOSE, CSV, OUT
 )
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
-    from qroar_core.cli.exports import copy, repeats, require_heard, require_promised, say_written, tell_about, writer
+    from qroar_core.cli.exports import (
+        cache_scales,
+        copy,
+        repeats,
+        require_heard,
+        require_promised,
+        say_written,
+        tell_about,
+        writer,
+    )
     from qroar_core.cli.rope_options import about_lists, require_fitting, rope_file, rope_spec
     from qroar_core.exporters.formats import written_by
     from qroar_core.interpolations.rope_file import of_rope_file
@@ -222,7 +231,8 @@ def export(options: dict) -> None:
         return
     from qroar_core.transforms.file import from_file, rope_from
 
-    write = writer(options)
+    writer(options)  # refuses before the model is read
+    texts = documents(options) if options["cache_scales"] else None
     loaded = load_model(options)
     require_fitting(options, asked, loaded)
     scales, rope = None, asked or RopeSpec()
@@ -230,6 +240,7 @@ def export(options: dict) -> None:
         scales, content = from_file(options["scales"], loaded)
         rope = asked or rope_from(content.rope)
     require_promised(loaded, rope, options)
+    write = writer(options, cache_scales(loaded, rope, scales, options, texts))
     with tables.progress() as on_step:
         folder = write(loaded, rope, scales, options["out"], command=repeats(options), on_step=on_step)
     tell_about(loaded, rope, options)

@@ -262,7 +262,17 @@ EXPORT = [
         "--print-serving",
     ),
 ]
-SERVED = [p for p in SETTING if p.name in ("k", "v", "kv", "length")]  # of --print-serving
+SERVED = [  # of --print-serving and --cache-scales
+    _option(
+        "cache_scales",
+        bool,
+        False,
+        "also write a k_scale and a v_scale a layer for an fp8 cache, measured on calibration text; with --kv "
+        "fp8-calibrated",
+        "--cache-scales",
+    ),
+    *(p for p in SETTING if p.name in ("k", "v", "kv", "length", "text", "dataset", "bos")),
+]
 OUT = [_option("out", str | None, None, "output folder; the command creates it", metavar="DIR")]
 
 

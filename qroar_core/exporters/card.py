@@ -50,7 +50,7 @@ def card_of(
         f"By {note['made_by']}; `qroar.json` holds every number and hash.",
         "",
     ]
-    lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *odd)]
+    lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *_cache_scales(note), *odd)]
     if note["command"]:
         lines += ["", "Repeat it:", "", f"    {one_line(note['command'])}"]
     lines += _serving(serving or {})
@@ -203,6 +203,19 @@ def _weights(note: dict[str, Any]) -> list[str]:
         f"Weights: the linear layers of the decoder rounded to int{spec['bits']}, one scale per {spec['group_size']} "
         "inputs of an output row; embeddings, norms and the output projection are not. Such a quantizer commutes "
         "with row scales, Q(g w) = g Q(w): symmetric scales change nothing here, they act on the K cache."
+    ]
+
+
+def _cache_scales(note: dict[str, Any]) -> list[str]:
+    found = note.get("cache_scales")
+    if not found:
+        return []
+    ranges = (
+        f"{name} {min(of):.3g} to {max(of):.3g}" for name, of in (("k_scale", found["k"]), ("v_scale", found["v"]))
+    )
+    return [
+        f"K/V cache: a k_scale and a v_scale a layer for an fp8 cache (e4m3), {', '.join(ranges)}: the largest magnitude "
+        f"over 448 in {literal(found['text'])}. They belong to these weights and this interpolation."
     ]
 
 
