@@ -26,6 +26,7 @@ from qroar_core.cli.reproduce import evaluate_command, run_command, spelled
 from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.exporters.cache_scales import reads_scales
 from qroar_core.exporters.card import tied_place
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
@@ -149,6 +150,11 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     asked = session.choice().dtype
     if FORMATS[format].takes_dtype:
         st.caption(f"Weights are written as {literal(written_dtype(loaded, DTYPES.get(asked))[1])}.")
+    if reads_scales(setting.quant, format):
+        st.caption(
+            "This setup's cache reads a k_scale and a v_scale a layer from the checkpoint: they are measured on "
+            "calibration text, with the interpolation and the scales inside, and written too."
+        )
     if replaced := replaced_rope(loaded, setting.rope):
         st.caption(f"{literal(rope_words(setting.rope))} replaces the checkpoint's own {literal(replaced)}.")
     elif (own := own_rope(loaded)) != NONE:
@@ -237,7 +243,8 @@ def _served(folder: Path | None, loaded: LoadedModel, setting: Setting, format: 
     """
     path = main_file(folder or Path(), loaded, format) if FORMATS[format].whole_file else folder or Path()
     length = setting.search.length or 0
-    return served_setting(loaded, setting.rope, setting.quant, length, path, format, DTYPES.get(dtype))
+    scaled = reads_scales(setting.quant, format)
+    return served_setting(loaded, setting.rope, setting.quant, length, path, format, DTYPES.get(dtype), scaled)
 
 
 def _loading(folder: Path | None, served: Served) -> None:

@@ -53,10 +53,15 @@ def require_scaled_cache(quant: QuantSpec, format: str, where: str = "--cache-sc
     if not FORMATS[format].holds_cache_scales:
         able = ", ".join(name for name, one in FORMATS.items() if one.holds_cache_scales)
         raise BadSpec(f"{format} holds no scales of a K/V cache", where=where, do=f"export as {able}")
-    preset = KV_PRESETS[FROM_CHECKPOINT]
-    if (quant.k, quant.v) != (preset.k, preset.v):
+    if not reads_scales(quant, format):
         do = do or f"add --kv {FROM_CHECKPOINT}"
         raise BadSpec("this K/V cache reads no scales from a checkpoint", where=where, do=do)
+
+
+def reads_scales(quant: QuantSpec, format: str) -> bool:
+    """Whether a setup's cache reads scales from a checkpoint, and this format holds them."""
+    preset = KV_PRESETS[FROM_CHECKPOINT]
+    return FORMATS[format].holds_cache_scales and (quant.k, quant.v) == (preset.k, preset.v)
 
 
 def measured(
@@ -84,8 +89,8 @@ def measured(
     condition = Condition(rope, QuantSpec(weights=weights, k=preset.k, v=preset.v), scales)
     texts = windows(loaded.tokenizer, documents, length, WINDOWS, seed, fewer=True)
     found = calibrated(loaded, condition, texts.ids).static
-    assert found is not None and found.k is not None and found.v is not None  # needs_calibration
-    k, v = (tuple(_step(one) for one in table.double().tolist()) for table in (found.k, found.v))
+    tables = [getattr(found, name).double().tolist() for name in ("k", "v")]
+    k, v = (tuple(map(_step, table)) for table in tables)
     return CacheScales(k, v, f"{texts.counted} of {length} tokens, digest {texts.digest}, seed {seed}")
 
 
@@ -146,5 +151,7 @@ def checks(again: LoadedModel, note: Mapping[str, Any]) -> list[Check]:
     layers = len(there[0])
     off = sum(a != b for one, other in zip(wanted, there, strict=True) for a, b in zip(one, other, strict=False))
     same = off == 0 and all(len(one) == layers for one in wanted)
-    answer = f"{2 * layers} of {layers} layers, " + ("each as measured" if same else f"{off} other than measured")
+    answer = f"two of each of {layers} layers, " + (
+        "all as measured" if same else f"{off or 'a number'} other than measured"
+    )
     return [Check(QUESTION, answer, same)]

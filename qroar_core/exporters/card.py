@@ -210,12 +210,10 @@ def _cache_scales(note: dict[str, Any]) -> list[str]:
     found = note.get("cache_scales")
     if not found:
         return []
-    ranges = (
-        f"{name} {min(of):.3g} to {max(of):.3g}" for name, of in (("k_scale", found["k"]), ("v_scale", found["v"]))
-    )
+    ranges = ", ".join(f"{name}_scale {min(found[name]):.3g} to {max(found[name]):.3g}" for name in ("k", "v"))
     return [
-        f"K/V cache: a k_scale and a v_scale a layer for an fp8 cache (e4m3), {', '.join(ranges)}: the largest magnitude "
-        f"over 448 in {literal(found['text'])}. They belong to these weights and this interpolation."
+        f"K/V cache: a k_scale and a v_scale a layer for an fp8 cache (e4m3), {ranges}: the largest magnitude over 448 "
+        f"in {literal(found['text'])}. They belong to these weights and this interpolation."
     ]
 
 

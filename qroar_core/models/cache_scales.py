@@ -29,11 +29,11 @@ def names_of(loaded: LoadedModel) -> list[tuple[str, str]]:
     """Names of K's and V's scale in the files, of every attention layer.
 
     Raises:
-        UnsupportedModel: a cache of another kind than K and V of its heads (DeepSeek's latent one).
+        UnsupportedModel: a cache that holds a latent, not K and V of its heads.
     """
-    if loaded.geometry.family.startswith("deepseek"):
+    if loaded.geometry.latent_dim:
         raise UnsupportedModel(
-            f"{loaded.geometry.family} caches a latent vector in vLLM, not K and V of its heads",
+            f"{loaded.geometry.family} caches a latent, not K and V of its heads",
             where="scales of the K/V cache",
             do="leave them out",
         )
@@ -50,6 +50,8 @@ def read(folder: Path, config: Mapping[str, Any], loaded: LoadedModel) -> Static
         BadCheckpoint: scales of some layers alone, or one that is no positive number.
     """
     if not fp8_cache(quantization_of(folder, dict(config))):
+        return None
+    if loaded.geometry.latent_dim:
         return None
     placed = headers(folder)
     names = [name for both in names_of(loaded) for name in both]
