@@ -10,9 +10,8 @@ from pathlib import Path
 from qroar_core.diagnostics.figures import figures_of
 from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.reader import Exported
+from qroar_core.exporters.reader import Exported, Served
 from qroar_core.exporters.readers import readers
-from qroar_core.exporters.recipe import Served
 from qroar_core.interpolations.base import Range
 from qroar_core.interpolations.registry import stretching
 from qroar_core.maths.error_metrics import error_metrics

@@ -30,8 +30,9 @@ from qroar_core.exporters.cache_scales import reads_scales
 from qroar_core.exporters.card import tied_place
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.reader import Served
 from qroar_core.exporters.readers import limits_of, recipes
-from qroar_core.exporters.recipe import Served, served_setting
+from qroar_core.exporters.served import served_setting
 from qroar_core.exporters.writers import main_file, offered
 from qroar_core.interpolations.rope_file import rope_text
 from qroar_core.job import JobKey

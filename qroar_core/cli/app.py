@@ -10,13 +10,13 @@ import typer
 
 from qroar_core.cli import tables, tables_of_bands, tables_of_model
 from qroar_core.cli.choices import CHOICES
+from qroar_core.cli.export_options import EXPORT, SERVED
 from qroar_core.cli.options import (
     BANDS,
     COMPARE,
     CSV,
     DIAGNOSE,
     EVALUATE,
-    EXPORT,
     MODEL,
     OUT,
     OUTLIERS,
@@ -26,7 +26,6 @@ from qroar_core.cli.options import (
     ROTATION_FILE,
     SEARCH,
     SEARCH_ON_REMEDIES,
-    SERVED,
     SETTING,
     SHARED,
     SLIDING,

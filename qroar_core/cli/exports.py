@@ -142,7 +142,7 @@ def say_written(folder: Path, options: dict[str, Any]) -> None:
     from qroar_core.cli.settings import quant_spec
     from qroar_core.exporters.folder import NOTE
     from qroar_core.exporters.readers import limits_of, recipes
-    from qroar_core.exporters.recipe import served_folder
+    from qroar_core.exporters.served import served_folder
     from qroar_core.models.family_preset import for_family
     from qroar_core.specs import QuantSpec
 

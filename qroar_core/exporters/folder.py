@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from qroar_core.errors import BadOutput
 from qroar_core.exporters.card import CARD, card_of
 from qroar_core.exporters.readers import limits_of, recipes
-from qroar_core.exporters.recipe import served_folder
+from qroar_core.exporters.served import served_folder
 from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.own_rope import own_rope, replaced_rope

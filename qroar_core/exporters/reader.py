@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:  # which asks this file what an export is
-    from qroar_core.exporters.recipe import Served
+from qroar_core.specs import QuantSpec, RopeSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,36 @@ class Limit:
 
     of: Callable[[Exported], bool]
     says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An export, and what it is to be served with.
+
+    Args:
+        path: the folder, or the file of a format that is one file.
+        export: what was written there.
+        rope: its interpolation.
+        native: the window that it was trained for, tokens; 0 where the export does not say it.
+        head_dim: channels of a head.
+        pairing: `half` or `interleaved`.
+        length: context to serve, tokens; 0: what the export promises.
+        quant: K and V as the cache is to hold them.
+    """
+
+    path: Path
+    export: Exported
+    rope: RopeSpec
+    native: int
+    head_dim: int
+    pairing: str
+    length: int
+    quant: QuantSpec
+
+    @property
+    def rounds_cache(self) -> bool:
+        """Whether K or V is quantized."""
+        return self.quant.k is not None or self.quant.v is not None
 
 
 @dataclass(frozen=True, slots=True)

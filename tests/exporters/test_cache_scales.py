@@ -34,6 +34,7 @@ from qroar_core.quantizers.presets import KV_PRESETS, preset_quant
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 
+pytestmark = pytest.mark.slow  # checkpoints are written, loaded and rounded in transformers
 YARN, LENGTH = RopeSpec("yarn", 4.0), 256
 FP8 = preset_quant("fp8-calibrated")
 PRESET = KV_PRESETS["fp8-calibrated"]
@@ -125,9 +126,11 @@ def test_the_preset_rounds_bit_for_bit_as_compressed_tensors(again):
 
     args = QuantizationArgs(num_bits=8, type="float", strategy="tensor", symmetric=True)
     generator = torch.Generator().manual_seed(3)
-    x = torch.randn(2, 64, 64, generator=generator) * 9
+    levels = torch.arange(127, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
+    between = (levels[1:] + levels[:-1]) / 2  # where a product with the reciprocal is not a quotient
     for scale in (*again.cache_scales.k / 448, *torch.rand(200, generator=generator, dtype=torch.float64) + 1e-3):
         step = scale.float()
+        x = torch.cat([between * step, -between * step, torch.randn(256, generator=generator) * 9])[None]
         wanted = theirs(x, step, torch.zeros(1), args)
         assert torch.equal(fake_quantize(x, PRESET.k, absmax=step.double() * 448), wanted)
 
@@ -180,7 +183,6 @@ def test_they_are_compared_with_what_was_measured(exported, tmp_path):
     assert asked(wrong) == ("there are none in the files, or config.json does not ask for them", False)
 
 
-@pytest.mark.slow
 def test_verify_asks_for_them(exported, tmp_path):
     found = {one.question: one.passed for one in verify.run(exported[0])}
     assert found["scales of the K/V cache"]

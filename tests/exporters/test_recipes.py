@@ -17,7 +17,7 @@ from qroar_core.exporters import hf
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.readers import readers, recipes
-from qroar_core.exporters.recipe import served_folder, served_setting
+from qroar_core.exporters.served import served_folder, served_setting
 from qroar_core.quantizers.presets import RUNTIMES, preset_quant
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 

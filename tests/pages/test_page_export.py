@@ -8,6 +8,10 @@ from qroar_core.setting import default_setting
 from tests.pages.visitor import clicked, go, texts, visit
 
 pytestmark = pytest.mark.slow
+SERVING = (
+    *("llama.cpp (xllamacpp 2026.10)", "transformers 5", "transformers 4.57", "vLLM 0.32", "SGLang 0.5.23"),
+    *("mlx-lm 0.32", "OpenVINO 2026.4 (optimum-intel 2.2)"),
+)
 
 
 def done(app, page, label):
@@ -76,12 +80,13 @@ def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_pat
     monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
     go(loaded_app, "export")
     labels = [tab.label for tab in loaded_app.tabs]
-    assert labels == ["transformers 5.23.0", "vLLM 0.33", "llama.cpp commit 00dc805"]
+    assert labels == list(SERVING)
     loaded_app.text_input(key="folder").set_value(str(tmp_path / "new"))
     clicked(loaded_app, "Write the checkpoint")
     assert loaded_app.success[0].value.startswith(f"Written to `{tmp_path / 'new'}`")
-    python, serve, convert = (tab.code[0].value for tab in loaded_app.tabs)
-    assert f"AutoModelForCausalLM.from_pretrained('{tmp_path / 'new'}')" in python
+    shown = {tab.label: tab.code[0].value for tab in loaded_app.tabs}
+    python, serve, convert = (shown[name] for name in ("transformers 5", "vLLM 0.32", "llama.cpp (xllamacpp 2026.10)"))
+    assert f"AutoModelForCausalLM.from_pretrained('{tmp_path / 'new'}', dtype=\"auto\")" in python
     assert serve == f"vllm serve {tmp_path / 'new'} --max-model-len 1024"
     first, second = convert.splitlines()
     assert first == f"python convert_hf_to_gguf.py {tmp_path / 'new'} --outfile {tmp_path / 'new'}.gguf --outtype f16"

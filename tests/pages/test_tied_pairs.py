@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qroar_core.exporters.readers import recipes
-from qroar_core.exporters.recipe import served_setting
+from qroar_core.exporters.served import served_setting
 from qroar_core.interpolations.tie import Tie
 from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from qroar_core.exporters.reader import Exported, Reader, Recipe
+from qroar_core.exporters.reader import Exported, Reader, Recipe, Served
 from qroar_core.members import members_of, names_in
-
-if TYPE_CHECKING:  # a reader's file asks it for words
-    from qroar_core.exporters.recipe import Served
 
 NAMES = names_in(Path(__file__).parent)
 

@@ -8,8 +8,7 @@ import shlex
 from dataclasses import replace
 
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.reader import Reader, Recipe
-from qroar_core.exporters.recipe import Served
+from qroar_core.exporters.reader import Reader, Recipe, Served
 from qroar_core.interpolations.registry import interpolation_methods
 from qroar_core.quantizers.presets import RUNTIMES
 from qroar_core.specs import QuantizerSpec, QuantSpec

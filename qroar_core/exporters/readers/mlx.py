@@ -1,7 +1,7 @@
 """mlx-lm, which reads `rope_theta` and `rope_scaling` in most families."""
 
-from qroar_core.exporters.reader import Limit, Reader, Recipe
-from qroar_core.exporters.recipe import Served, cache_of, no_such_cache, shell
+from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
+from qroar_core.exporters.recipe import cache_of, no_such_cache, shell
 
 IGNORING = (  # families whose file makes a plain `nn.RoPE` of rope_theta
     *("mixtral", "qwen3_moe", "gemma2", "starcoder2", "stablelm", "gpt_neox", "cohere", "cohere2", "glm4", "lfm2"),

@@ -1,7 +1,7 @@
 """OpenVINO through optimum-intel, which traces transformers' own model."""
 
-from qroar_core.exporters.reader import Limit, Reader, Recipe
-from qroar_core.exporters.recipe import Served, cache_of, no_such_cache
+from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
+from qroar_core.exporters.recipe import cache_of, no_such_cache
 
 
 def recipe(served: Served) -> Recipe | None:

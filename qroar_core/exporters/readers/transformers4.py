@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from qroar_core.exporters.reader import Limit, Reader, Recipe
+from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
 from qroar_core.exporters.readers.transformers5 import recipe as as_in_5
-from qroar_core.exporters.recipe import Served
 
 PINNED = "4.57.3"
 UNKNOWN = ("lfm2_moe", "qwen3_5_text", "qwen3_5_moe_text")

@@ -1,8 +1,8 @@
 """transformers 5, which exports are written for and which `verify` compares them in."""
 
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.reader import Limit, Reader, Recipe
-from qroar_core.exporters.recipe import Served, cache_of
+from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
+from qroar_core.exporters.recipe import cache_of
 
 CACHES = {"quanto": ("quanto", {}), "hqq": ("hqq", {"axis_key": 1, "axis_value": 1})}  # presets -> backend, options
 

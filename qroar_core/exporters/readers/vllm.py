@@ -1,7 +1,7 @@
 """vLLM, which reads `rope_parameters` as transformers 5 writes them."""
 
-from qroar_core.exporters.reader import Limit, Reader, Recipe
-from qroar_core.exporters.recipe import FROM_CHECKPOINT, Served, cache_of, no_such_cache, shell
+from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
+from qroar_core.exporters.recipe import FROM_CHECKPOINT, cache_of, no_such_cache, shell
 
 FORMATS = ("hf", "w4a16", "quantized")
 
