@@ -10,6 +10,7 @@ from pathlib import Path
 from qroar_core.diagnostics.figures import figures_of
 from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.reader import Exported, Served
 from qroar_core.exporters.readers import readers
 from qroar_core.interpolations.base import Range
 from qroar_core.interpolations.registry import stretching
@@ -20,7 +21,7 @@ from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.scale_search.search_objectives import objectives
-from qroar_core.specs import SearchSpec
+from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.registry import flag, kinds
 
 HERE = Path(__file__).parent
@@ -53,6 +54,25 @@ def readers_table() -> str:
         rows.append(f"| {one.name} | {formats} | {runs} | {limits} | {one.source} |")
     head = "| runtime | reads | `verify --runtime` | what it does otherwise | stated from |"
     return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
+def serving_table() -> str:
+    """Every runtime that serves exports: its commands for one setup, of a folder and of a file."""
+    rows = []
+    for one in readers().values():
+        for format in ("hf", "gguf-q8_0"):
+            if one.recipe is not None and (found := one.recipe(_example(format))) is not None:
+                lines = "<br>".join(f"`{line.strip()}`" for line in found.code.splitlines() if line.strip())
+                rows.append(f"| {one.name} | `{format}` | {_cell(lines)} |")
+    head = "| runtime | `--format` | how it is started with YaRN x4 at 8,192 tokens |"
+    return "\n".join([head, "|---|---|---|", *rows])
+
+
+def _example(format: str) -> Served:
+    block = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}
+    path = Path("FOLDER", "model.gguf") if FORMATS[format].whole_file else Path("FOLDER")
+    export = Exported(format, "llama", block, "bfloat16", 8192)
+    return Served(path, export, RopeSpec("yarn", 4.0), 2048, 128, "half", 8192, QuantSpec())
 
 
 def remedies_table() -> str:
@@ -184,6 +204,7 @@ TABLES = (  # document, table
     ("method.md", transforms_table),
     ("runtimes.md", formats_table),
     ("runtimes.md", readers_table),
+    ("runtimes.md", serving_table),
     ("runtimes.md", remedies_table),
 )
 

@@ -68,7 +68,7 @@ MEMBERS = {
     "quantizers": {"preset", "presets", "grid", "grids", "float8", "small_float", "codebook", "layer_flags"},
     "diagnostics": {"diagnostic", "registry"},
     "transforms": {"kind", "registry", "kinds"},
-    "exporters": {"format", "formats", "reader", "readers"},
+    "exporters": {"format", "formats", "reader", "readers", "recipe"},
 }  # what there is of a kind; listed without torch
 LAYERS = {  # layer: the layers it may import besides itself; of stages, only those before it
     "ground": {"members"},

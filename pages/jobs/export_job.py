@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,14 +12,16 @@ from pages.state.job_key import stage_key
 from pages.state.session import asked_here, manager
 from qroar_core.cli.reproduce import export_command
 from qroar_core.exporters import w4a16
+from qroar_core.exporters.cache_scales import reads_scales
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.writers import writer_of
+from qroar_core.exporters.writers import cache_scales_of, writer_of
 from qroar_core.job import JobKey
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import DTYPES
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.setting import Setting
+from qroar_core.specs import RopeSpec
 from qroar_core.specs.labels import setting_words
 from qroar_core.transforms.scales import Scales
 
@@ -86,7 +88,7 @@ def start(
     command = export_command(loaded, setting, format, str(folder), file)
     manager().submit(
         mine,
-        partial(_write, _writer(loaded, format, dtype), command=command),
+        partial(_write, setting, format, dtype, command=command),
         loaded,
         setting.rope,
         scales,
@@ -99,11 +101,20 @@ def start(
     return mine
 
 
-def _write(writer: Callable[..., Path], *args: Any, **named: Any) -> Written:
-    folder = writer(*args, **named)
+def _write(
+    setting: Setting,
+    format: str,
+    dtype: str,
+    loaded: LoadedModel,
+    rope: RopeSpec,
+    scales: Scales | None,
+    folder: Path,
+    **named: Any,
+) -> Written:
+    groups, found = w4a16.group_sizes(loaded)[0] if FORMATS[format].takes_group_size else None, None
+    if reads_scales(setting.quant, format):
+        texts, length = setting.texts()["calibration"], setting.search.length or 0
+        found = cache_scales_of(format, loaded, rope, scales, texts, length, group_size=groups)
+    write = writer_of(format, group_size=groups, dtype=DTYPES.get(dtype), cache_scales=found)
+    folder = write(loaded, rope, scales, folder, **named)
     return Written(folder, note_digest(folder))
-
-
-def _writer(loaded: LoadedModel, format: str, dtype: str) -> Callable[..., Path]:
-    groups = w4a16.group_sizes(loaded)[0] if FORMATS[format].takes_group_size else None
-    return writer_of(format, group_size=groups, dtype=DTYPES.get(dtype))

@@ -16,7 +16,7 @@ from pages.state import session
 from pages.state.clicks import pressed
 from pages.state.foreign_runs import source_of
 from pages.state.paths import confined
-from pages.views import export_choice, serving
+from pages.views import export_choice
 from pages.views.boxes import refused
 from pages.views.job_progress import result_or_progress, running
 from pages.views.labels import rope_words
@@ -26,12 +26,14 @@ from qroar_core.cli.reproduce import evaluate_command, run_command, spelled
 from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.exporters.cache_scales import reads_scales
 from qroar_core.exporters.card import tied_place
-from qroar_core.exporters.exported import of_setting
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.readers import limits_of
-from qroar_core.exporters.writers import offered
+from qroar_core.exporters.reader import Served
+from qroar_core.exporters.readers import limits_of, recipes
+from qroar_core.exporters.served import served_setting
+from qroar_core.exporters.writers import main_file, offered
 from qroar_core.interpolations.rope_file import rope_text
 from qroar_core.job import JobKey
 from qroar_core.models.loaded import LoadedModel
@@ -149,6 +151,11 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     asked = session.choice().dtype
     if FORMATS[format].takes_dtype:
         st.caption(f"Weights are written as {literal(written_dtype(loaded, DTYPES.get(asked))[1])}.")
+    if reads_scales(setting.quant, format):
+        st.caption(
+            "This setup's cache reads a k_scale and a v_scale a layer from the checkpoint: they are measured on "
+            "calibration text, with the interpolation and the scales inside, and written too."
+        )
     if replaced := replaced_rope(loaded, setting.rope):
         st.caption(f"{literal(rope_words(setting.rope))} replaces the checkpoint's own {literal(replaced)}.")
     elif (own := own_rope(loaded)) != NONE:
@@ -183,8 +190,13 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
         asked_for, why = said.get("refused", (None, ""))
         if asked_for == typed:
             refused(why)
-    _loading(_written(loaded, setting, scales, format, asked), loaded, setting, format)
-    _limits(loaded, setting, format, asked)
+    folder = _written(loaded, setting, scales, format, asked)
+    try:
+        served = _served(folder, loaded, setting, format, asked)
+    except QRoarError:  # a family that cannot say this interpolation: a click on the button says so
+        return
+    _loading(folder, served)
+    _limits(served)
 
 
 def _last_click() -> LastClick:
@@ -221,13 +233,25 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
 def _lies(key: JobKey[Written], loaded: LoadedModel, format: str) -> bool:
     """Does its folder hold what this export wrote, by its note, and the file without which nothing loads it?"""
     done = session.manager().result(key)
-    return done is not None and done.stands and serving.main_file(done.folder, loaded, format).is_file()
+    return done is not None and done.stands and main_file(done.folder, loaded, format).is_file()
 
 
-def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format: str) -> None:
-    """How each runtime loads what is in `folder`; None: nothing is there yet, so there is no command to give."""
-    heading("How to load it", "loading", "box")
-    known = serving.recipes(folder or Path(), loaded, setting, format)
+def _served(folder: Path | None, loaded: LoadedModel, setting: Setting, format: str, dtype: str) -> Served:
+    """What was written, or would be.
+
+    Raises:
+        BadSpec: an interpolation that this family's config cannot say.
+    """
+    path = main_file(folder or Path(), loaded, format) if FORMATS[format].whole_file else folder or Path()
+    length = setting.search.length or 0
+    scaled = reads_scales(setting.quant, format)
+    return served_setting(loaded, setting.rope, setting.quant, length, path, format, DTYPES.get(dtype), scaled)
+
+
+def _loading(folder: Path | None, served: Served) -> None:
+    """How each runtime serves what is in `folder`; None: nothing is there yet, so there is no command to give."""
+    heading("How to serve it", "loading", "box")
+    known = recipes(served)
     for tab, recipe in zip(st.tabs([literal(name) for name in known]), known.values(), strict=True):
         if folder is None:
             tab.caption("Nothing is written yet under this choice. Once it is, its command appears here.")
@@ -236,13 +260,9 @@ def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format:
         tab.caption("  \n".join(literal(note) for note in recipe.notes))
 
 
-def _limits(loaded: LoadedModel, setting: Setting, format: str, dtype: str) -> None:
+def _limits(served: Served) -> None:
     """What runtimes do otherwise with this export, as its card will say."""
-    try:
-        known = limits_of(of_setting(loaded, setting.rope, format, DTYPES.get(dtype)))
-    except QRoarError:  # a family that cannot say this interpolation: a click on the button says so
-        return
-    if known:
+    if known := limits_of(served.export):
         st.caption("  \n".join(literal(line) for line in ("What runtimes do otherwise:", *known)))
 
 

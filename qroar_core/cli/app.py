@@ -10,6 +10,7 @@ import typer
 
 from qroar_core.cli import tables, tables_of_bands, tables_of_model
 from qroar_core.cli.choices import CHOICES
+from qroar_core.cli.export_options import EXPORT, SERVED
 from qroar_core.cli.layer_options import CACHE_BYTES
 from qroar_core.cli.options import (
     BANDS,
@@ -17,7 +18,6 @@ from qroar_core.cli.options import (
     CSV,
     DIAGNOSE,
     EVALUATE,
-    EXPORT,
     MODEL,
     OUT,
     OUTLIERS,
@@ -194,11 +194,25 @@ app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, DIAGNOSE, CSV, OUT
 
 @app.command()
 @takes(
-    MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors", "tie")], EVALUATE[:1], EXPORT, OUT
+    MODEL,
+    [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors", "tie")],
+    EVALUATE[:1],
+    EXPORT,
+    SERVED,
+    OUT,
 )
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
-    from qroar_core.cli.exports import copy, repeats, tell_about, writer
+    from qroar_core.cli.exports import (
+        cache_scales,
+        copy,
+        repeats,
+        require_heard,
+        require_promised,
+        say_written,
+        tell_about,
+        writer,
+    )
     from qroar_core.cli.rope_options import about_lists, require_fitting, rope_file, rope_spec
     from qroar_core.exporters.formats import written_by
     from qroar_core.interpolations.rope_file import of_rope_file
@@ -207,25 +221,30 @@ def export(options: dict) -> None:
     if not options.get("out"):
         raise BadSpec("where to?", where="export", do="add --out DIR")
     check(options)
+    require_heard(options)
     asked = rope_spec(options)
     new_folder(options)
     if options["format"] in written_by("gguf_copy"):
         with of_rope_file(rope_file(options)), about_lists(options):
-            tables.line(str(copy(options, asked)))
+            folder = copy(options, asked)
+        say_written(folder, options)
         return
     from qroar_core.transforms.file import from_file, rope_from
 
-    write = writer(options)
+    writer(options)  # refuses before the model is read
+    texts = documents(options) if options["cache_scales"] else None
     loaded = load_model(options)
     require_fitting(options, asked, loaded)
     scales, rope = None, asked or RopeSpec()
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)
         rope = asked or rope_from(content.rope)
+    require_promised(loaded, rope, options)
+    write = writer(options, cache_scales(loaded, rope, scales, options, texts))
     with tables.progress() as on_step:
         folder = write(loaded, rope, scales, options["out"], command=repeats(options), on_step=on_step)
     tell_about(loaded, rope, options)
-    tables.line(str(folder))
+    say_written(folder, options)
 
 
 @app.command()

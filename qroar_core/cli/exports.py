@@ -16,10 +16,13 @@ from qroar_core.interpolations.tie import ties_words
 from qroar_core.specs import RopeSpec
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.exporters.cache_scales import CacheScales
     from qroar_core.models.loaded import LoadedModel
+    from qroar_core.models.text import Texts
+    from qroar_core.transforms.scales import Scales
 
 
-def writer(options: dict[str, Any]) -> Callable[..., Path]:
+def writer(options: dict[str, Any], scales: CacheScales | None = None) -> Callable[..., Path]:
     """The writer of the asked format.
 
     Raises:
@@ -31,7 +34,7 @@ def writer(options: dict[str, Any]) -> Callable[..., Path]:
     format, group_size = options["format"], options.get("weight_group")
     if group_size is not None and not FORMATS[format].takes_group_size:
         raise BadSpec(f"--format {format} has no group size", where="--group-size", do="drop it, or --format w4a16")
-    return writer_of(format, group_size=group_size, dtype=DTYPES.get(options.get("dtype", "auto")))
+    return writer_of(format, group_size=group_size, dtype=DTYPES.get(options.get("dtype", "auto")), cache_scales=scales)
 
 
 def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> None:
@@ -69,6 +72,84 @@ def _tell_rope(rope: RopeSpec, own: str, replaced: str) -> None:
             f"pairs {ties_words(rope.tie)}: frequencies are written as a divisor per pair, and the attention factor, "
             "where it is not 1, is in W_Q and W_K"
         )
+
+
+def require_heard(options: dict[str, Any]) -> None:
+    """Refuse what is said of serving where nobody asks how to serve, and scales that nothing could hold.
+
+    Raises:
+        BadSpec: names the option.
+    """
+    from qroar_core.cli.settings import quant_spec
+    from qroar_core.exporters.cache_scales import require_scaled_cache
+    from qroar_core.specs import QuantSpec
+
+    scales = options["cache_scales"]
+    for name in ("k", "v", "kv", "length"):
+        if options.get(name) is not None and not (options["print_serving"] or scales):
+            do = "add --print-serving or --cache-scales, or drop it"
+            raise BadSpec("an export is not written by it", where=f"--{name}", do=do)
+    for name in ("text", "dataset"):
+        if options.get(name) is not None and not scales:
+            raise BadSpec("an export reads no text", where=f"--{name}", do="add --cache-scales, or drop it")
+    if scales:
+        require_scaled_cache(quant_spec(options) or QuantSpec(), options["format"])
+
+
+def cache_scales(
+    loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, options: dict[str, Any], texts: Texts | None
+) -> CacheScales | None:
+    """Those of --cache-scales; None without it.
+
+    Raises:
+        BadText: too little text.
+    """
+    if texts is None:
+        return None
+    from qroar_core.exporters.writers import cache_scales_of
+    from qroar_core.setting import default_setting
+
+    length = default_setting(loaded, rope, length=options.get("length")).search.length or 0
+    return cache_scales_of(
+        options["format"],
+        loaded,
+        rope,
+        scales,
+        texts["calibration"],
+        length,
+        group_size=options.get("weight_group"),
+    )
+
+
+def require_promised(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> None:
+    """Refuse to serve more than the export promises, before it is written.
+
+    Raises:
+        BadSpec: a longer --length.
+    """
+    from qroar_core.models.own_rope import exported_context
+
+    promised = exported_context(loaded.model.config.max_position_embeddings, loaded.geometry, rope)
+    if (options.get("length") or 0) > promised:
+        raise BadSpec(f"the export promises {promised:,} tokens", where="--length", do="raise --factor, or give less")
+
+
+def say_written(folder: Path, options: dict[str, Any]) -> None:
+    """The folder, and with --print-serving how each runtime serves it."""
+    if not options["print_serving"]:
+        tables.line(str(folder))
+        return
+    from qroar_core.cli.settings import quant_spec
+    from qroar_core.exporters.folder import NOTE
+    from qroar_core.exporters.readers import limits_of, recipes
+    from qroar_core.exporters.served import served_folder
+    from qroar_core.models.family_preset import for_family
+    from qroar_core.specs import QuantSpec
+
+    note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    quant = for_family(quant_spec(options) or QuantSpec(), note["from"]["family"])
+    served = served_folder(folder, note, rope_of_block(note["rope"]), options.get("length") or 0, quant)
+    tables.serving(folder, recipes(served), limits_of(served.export), options["json"])
 
 
 def repeats(options: dict[str, Any]) -> str:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from qroar_core.cli.check_options import about
-from qroar_core.cli.options import _option
+from qroar_core.cli.options import option
 from qroar_core.errors import BadSpec
 from qroar_core.specs import HarnessSpec
 
 FIELDS = {"num_fewshot": "fewshot", "limit": "limit", "batch_size": "batch", "length": "length", "seed": "seed"}
 HARNESS = [
-    _option(
+    option(
         "tasks", str | None, None, "tasks of lm-evaluation-harness, by name or as YAML files", metavar="T,FILE.yaml,..."
     ),
-    _option("include_path", str | None, None, "folder of YAML tasks beside the harness's own", metavar="DIR"),
-    _option("num_fewshot", int | None, None, "examples before each question; by default as the task says"),
-    _option("limit", int | None, None, "number of first documents of each task; by default all"),
-    _option("batch_size", int | None, None, "requests read at once; by default as many as have 2048 tokens together"),
-    _option("chat", bool, False, "ask through the tokenizer's chat template", "--chat"),
-    _option(
+    option("include_path", str | None, None, "folder of YAML tasks beside the harness's own", metavar="DIR"),
+    option("num_fewshot", int | None, None, "examples before each question; by default as the task says"),
+    option("limit", int | None, None, "number of first documents of each task; by default all"),
+    option("batch_size", int | None, None, "requests read at once; by default as many as have 2048 tokens together"),
+    option("chat", bool, False, "ask through the tokenizer's chat template", "--chat"),
+    option(
         "truncate",
         bool,
         False,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from qroar_core.cli.check_options import about
-from qroar_core.cli.options import _option
+from qroar_core.cli.options import option
 from qroar_core.specs.layers import LayerChoiceSpec
 
 CACHE_BYTES = [
-    _option(
+    option(
         "cache_bytes",
         float | None,
         None,
@@ -20,7 +20,7 @@ CACHE_BYTES = [
 ]
 LAYERS = [
     *CACHE_BYTES,
-    _option(
+    option(
         "sensitivity",
         str,
         "kept",

@@ -19,9 +19,7 @@ from qroar_core.transforms.registry import flag, switches
 ROPES = f"{'|'.join(ROPE_METHODS)}|FILE.json"
 
 
-def _option(
-    name: str, kind: Any, default: Any, text: str, *flags: str, metavar: str | None = None
-) -> inspect.Parameter:
+def option(name: str, kind: Any, default: Any, text: str, *flags: str, metavar: str | None = None) -> inspect.Parameter:
     flag = flags or (f"--{name.replace('_', '-')}",)
     shown = metavar or "|".join(CHOICES.get(name, ())) or None
     annotation = Annotated[kind, typer.Option(*flag, help=text, metavar=shown)]
@@ -41,63 +39,63 @@ MODEL = [
             ),
         ],
     ),
-    _option("device", str, "auto", "auto, cpu, cuda, cuda:1, mps, or balanced: layers spread over every GPU"),
-    _option("dtype", str, "auto", "auto, float32, float16, bfloat16, float64"),
-    _option("json", bool, False, "print the closing table as JSON", "--json"),
+    option("device", str, "auto", "auto, cpu, cuda, cuda:1, mps, or balanced: layers spread over every GPU"),
+    option("dtype", str, "auto", "auto, float32, float16, bfloat16, float64"),
+    option("json", bool, False, "print the closing table as JSON", "--json"),
 ]
 SETTING = [
-    _option("rope", str | None, None, "position interpolation, or a file of one", metavar=ROPES),
-    _option("factor", float | None, None, "interpolation factor s"),
-    _option("longrope_factors", str | None, None, "JSON with long_factor and short_factor", metavar="FILE"),
-    _option(
+    option("rope", str | None, None, "position interpolation, or a file of one", metavar=ROPES),
+    option("factor", float | None, None, "interpolation factor s"),
+    option("longrope_factors", str | None, None, "JSON with long_factor and short_factor", metavar="FILE"),
+    option(
         "tie",
         str | None,
         None,
         "groups of RoPE pairs that turn at one frequency, 0: stand still; auto: chosen on the model before a search",
         metavar="FIRST-LAST[:TURN],...|auto",
     ),
-    _option("weights", str, "none", "weight quantizer", metavar="none|intN|PRESET"),
-    _option("weight_scale", str, "channel", "granularity of the weight scales"),
-    _option("group_size", int | None, None, "inputs, channels or tokens per group"),
-    _option("k", str | None, None, "K cache quantizer", metavar="none|intN|PRESET"),
-    _option("v", str | None, None, "V cache quantizer", metavar="none|intN|PRESET"),
-    _option("kv", str | None, None, "both K and V cache", metavar="none|intN|PRESET"),
-    _option("kv_scale", str | None, None, "granularity of the cache scales"),
-    _option("kv_rotation", str | None, None, "rotation before the cache quantizer"),
-    _option("k_before_rope", bool, False, "quantize K before RoPE", "--k-before-rope"),
-    _option("keep_layers", str | None, None, "layers whose K/V cache is not quantized, from 0", metavar="N,N,..."),
-    _option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
-    _option("activations", str, "none", "quantizer of the inputs of linear layers", metavar="none|intN"),
-    _option("length", int | None, None, "context length L, tokens"),
-    _option(
+    option("weights", str, "none", "weight quantizer", metavar="none|intN|PRESET"),
+    option("weight_scale", str, "channel", "granularity of the weight scales"),
+    option("group_size", int | None, None, "inputs, channels or tokens per group"),
+    option("k", str | None, None, "K cache quantizer", metavar="none|intN|PRESET"),
+    option("v", str | None, None, "V cache quantizer", metavar="none|intN|PRESET"),
+    option("kv", str | None, None, "both K and V cache", metavar="none|intN|PRESET"),
+    option("kv_scale", str | None, None, "granularity of the cache scales"),
+    option("kv_rotation", str | None, None, "rotation before the cache quantizer"),
+    option("k_before_rope", bool, False, "quantize K before RoPE", "--k-before-rope"),
+    option("keep_layers", str | None, None, "layers whose K/V cache is not quantized, from 0", metavar="N,N,..."),
+    option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
+    option("activations", str, "none", "quantizer of the inputs of linear layers", metavar="none|intN"),
+    option("length", int | None, None, "context length L, tokens"),
+    option(
         "text",
         str | None,
         None,
         "an embedded text collection, or your own text file",
         metavar="|".join((*TEXT_WORDS, "FILE")),
     ),
-    _option(
+    option(
         "dataset",
         str | None,
         None,
         "texts of one field of a hub dataset, a folder, or a JSONL, CSV or parquet file",
         metavar="NAME[:CONFIG[:SPLIT]]:FIELD",
     ),
-    _option(
+    option(
         "bos",
         str,
         "auto",
         "start every window with BOS; auto: where the tokenizer adds it to a text",
     ),
-    _option("seed", int, 0, "seed of windows and samplers"),
+    option("seed", int, 0, "seed of windows and samplers"),
 ]
 BANDS = [
-    _option("bands", int | None, None, "frequency bands; 8 if not given, or as many as the model has RoPE pairs"),
-    _option("partition", str, "count", "how pairs are grouped"),
+    option("bands", int | None, None, "frequency bands; 8 if not given, or as many as the model has RoPE pairs"),
+    option("partition", str, "count", "how pairs are grouped"),
 ]
 OUTLIERS = [
-    _option("outlier_rule", str, "iqr", "rule that marks a channel or an entry as an outlier"),
-    _option(
+    option("outlier_rule", str, "iqr", "rule that marks a channel or an entry as an outlier"),
+    option(
         "outlier_parameter",
         float | None,
         None,
@@ -106,21 +104,21 @@ OUTLIERS = [
     ),
 ]
 DIAGNOSE = [
-    _option(
+    option(
         "distance_law",
         str,
         "causal",
         "distances that pressures are averaged over: causal, every query and the "
         "keys that it sees; uniform, every distance alike",
     ),
-    _option(
+    option(
         "null",
         bool,
         False,
         "draw every diagnostic's null several times, and print it beside the measured value",
         "--null",
     ),
-    _option(
+    option(
         "band_cost",
         bool,
         False,
@@ -128,32 +126,32 @@ DIAGNOSE = [
         "--band-cost",
     ),
 ]
-CSV = [_option("csv", str | None, None, "also write the table of bands to this new file", metavar="FILE")]
+CSV = [option("csv", str | None, None, "also write the table of bands to this new file", metavar="FILE")]
 WINDOWS = [
-    _option("windows", int | None, None, "windows of text per stage; by default fewer where the text is short"),
+    option("windows", int | None, None, "windows of text per stage; by default fewer where the text is short"),
 ]
 SEARCH = [
-    _option(
+    option(
         "granularity",
         str | None,
         None,
         "granularity of the band scales; by default the finest that is exact",
     ),
-    _option("mode", str, "symmetric", "q times g and k over g, or both times g"),
-    *(_option(name, bool, False, switch.option, flag(name)) for name, switch in switches().items()),
-    _option("objective", str, "cached", "objective that scores a candidate"),
-    _option(
+    option("mode", str, "symmetric", "q times g and k over g, or both times g"),
+    *(option(name, bool, False, switch.option, flag(name)) for name, switch in switches().items()),
+    option("objective", str, "cached", "objective that scores a candidate"),
+    option(
         "error_metric",
         str,
         "rows",
         "attention error metric of the cached objective",
     ),
-    _option("method", str, "gradient", "search method"),
-    _option("sampler", str, "tpe", "Optuna sampler of --method optuna"),
-    _option("trials", int, 40, "number of candidates, with --method optuna or --objective full"),
-    _option("l2_penalty", float, 0.0, "regularisation of log2 g towards 0, stronger in bands under pressure"),
+    option("method", str, "gradient", "search method"),
+    option("sampler", str, "tpe", "Optuna sampler of --method optuna"),
+    option("trials", int, 40, "number of candidates, with --method optuna or --objective full"),
+    option("l2_penalty", float, 0.0, "regularisation of log2 g towards 0, stronger in bands under pressure"),
     *WINDOWS,
-    _option(
+    option(
         "bounds",
         str | None,
         None,
@@ -164,7 +162,7 @@ SEARCH = [
 # what a comparison takes: kinds of transform that are not searched on top of remedies are left out
 SEARCH_ON_REMEDIES = [one for one in SEARCH if one.name not in switches() or switches()[one.name].on_remedies]
 SHARED = [
-    _option(
+    option(
         "storage",
         str | None,
         None,
@@ -172,45 +170,45 @@ SHARED = [
         "from another terminal or machine",
         metavar="FILE",
     ),
-    _option("workers", int, 1, "number of processes that this command starts on --storage"),
+    option("workers", int, 1, "number of processes that this command starts on --storage"),
 ]
 EVALUATE = [
-    _option("scales", str | None, None, "scales.json to apply", metavar="FILE"),
-    _option("lengths", str | None, None, "context lengths to compare, e.g. 512,2048", metavar="L,L,..."),
+    option("scales", str | None, None, "scales.json to apply", metavar="FILE"),
+    option("lengths", str | None, None, "context lengths to compare, e.g. 512,2048", metavar="L,L,..."),
 ]
 SLIDING = [
-    _option("stride", int | None, None, "stride of the sliding windows in tokens; each window scores its last tokens"),
-    _option("targets", int | None, None, "number of last tokens of each text that are scored"),
+    option("stride", int | None, None, "stride of the sliding windows in tokens; each window scores its last tokens"),
+    option("targets", int | None, None, "number of last tokens of each text that are scored"),
 ]
 ROTATION = [
-    _option(
+    option(
         "rotation_scales", bool, False, "also search scales under the Hadamard-rotated quantizer", "--rotation-scales"
     ),
 ]
 ROTATION_FILE = [
-    _option(
+    option(
         "rotation_scales", str | None, None, "scales.json that was searched under the rotated quantizer", metavar="FILE"
     ),
 ]
 COMPARE = [
-    _option("methods", str | None, None, "remedies to compare; by default all that apply", metavar="M,M,..."),
-    _option("no_band_scales", bool, False, "do not search band scales on top of each remedy", "--no-band-scales"),
-    _option("calibration_tokens", int | None, None, "tokens that GPTQ reads; by default 262144 or all that there are"),
+    option("methods", str | None, None, "remedies to compare; by default all that apply", metavar="M,M,..."),
+    option("no_band_scales", bool, False, "do not search band scales on top of each remedy", "--no-band-scales"),
+    option("calibration_tokens", int | None, None, "tokens that GPTQ reads; by default 262144 or all that there are"),
 ]
 RETRIEVE = [
-    _option("tasks", str | None, None, "retrieval tasks", metavar="passkey,needles"),
-    _option("depths", str | None, None, "depths in the text, percent, e.g. 0,50,100", metavar="P,P,..."),
-    _option("trials", int | None, None, "trials per task, length and depth"),
-    _option("slack", int | None, None, "tokens that an answer may be longer than the number"),
-    _option("no_chat", bool, False, "do not use the tokenizer's chat template", "--no-chat"),
+    option("tasks", str | None, None, "retrieval tasks", metavar="passkey,needles"),
+    option("depths", str | None, None, "depths in the text, percent, e.g. 0,50,100", metavar="P,P,..."),
+    option("trials", int | None, None, "trials per task, length and depth"),
+    option("slack", int | None, None, "tokens that an answer may be longer than the number"),
+    option("no_chat", bool, False, "do not use the tokenizer's chat template", "--no-chat"),
 ]
 CONTROLS = [
-    _option("shuffles", int, 3, "number of draws of each shuffle"),
-    _option("other_seeds", int, 2, "number of searches with another seed"),
-    _option(
+    option("shuffles", int, 3, "number of draws of each shuffle"),
+    option("other_seeds", int, 2, "number of searches with another seed"),
+    option(
         "other_texts", str | None, None, "text collections to search on as well", metavar="messages,technical,novels"
     ),
-    _option(
+    option(
         "formats",
         str,
         "bfloat16,float16",
@@ -219,37 +217,28 @@ CONTROLS = [
     ),
 ]
 REPLICATE = [
-    _option(
+    option(
         "methods",
         str | None,
         None,
         "interpolations to test, all with --factor; by default --rope alone",
         metavar="yarn,linear,...",
     ),
-    _option(
+    option(
         "quantizers",
         str | None,
         None,
         "K cache quantizers to test; by default that of the other options",
         metavar="int4,int3,...",
     ),
-    _option("tolerance", float, 0.01, "tolerated cost of the scales at short context, nats per token"),
+    option("tolerance", float, 0.01, "tolerated cost of the scales at short context, nats per token"),
 ]
 TUNE_ROPE = [
-    _option("trials", int, 40, "interpolations tried in each condition, the known ones among them"),
-    _option("short_length", int | None, None, "tokens of the short context that the choices are measured at too"),
+    option("trials", int, 40, "interpolations tried in each condition, the known ones among them"),
+    option("short_length", int | None, None, "tokens of the short context that the choices are measured at too"),
     *WINDOWS,
 ]
 RETRIEVE_TOO = [
-    _option("retrieve", bool, False, "also test retrieval of numbers hidden in held-out text", "--retrieve"),
+    option("retrieve", bool, False, "also test retrieval of numbers hidden in held-out text", "--retrieve"),
 ]
-EXPORT = [
-    _option(
-        "format",
-        str,
-        "hf",
-        "format to write; gguf and quantized keep MODEL's own codes and edit only their scales",
-    ),
-    _option("weight_group", int | None, None, "group size of w4a16, in inputs; default 128", "--group-size"),
-]
-OUT = [_option("out", str | None, None, "output folder; the command creates it", metavar="DIR")]
+OUT = [option("out", str | None, None, "output folder; the command creates it", metavar="DIR")]

@@ -12,6 +12,8 @@ from typing import Any
 from qroar_core.cli.options import BANDS, DIAGNOSE, OUTLIERS, ROTATION, SEARCH, SETTING, SLIDING
 from qroar_core.cli.settings import NULL_DRAWS, setting_of
 from qroar_core.errors import QRoarError
+from qroar_core.exporters.cache_scales import reads_scales
+from qroar_core.exporters.recipe import FROM_CHECKPOINT
 from qroar_core.interpolations.tie import ties_text
 from qroar_core.models.family_preset import for_family
 from qroar_core.models.load import choose_dtype
@@ -49,7 +51,11 @@ def export_command(loaded: LoadedModel, setting: Setting, format: str, out: str,
     """
     rope = {name: value for name, value in options_of(loaded, setting).items() if name in ("rope", "factor", "tie")}
     chosen = {"scales": scales} if scales else rope if spelled(setting.rope) else {"rope": "rope.json"}
-    words = ["export", loaded.source, *_words({"format": format, **chosen}), *_dtype(loaded), "--out", out]
+    measured = {}
+    if reads_scales(setting.quant, format):
+        said = {name: value for name, value in options_of(loaded, setting).items() if name in ("text", "bos")}
+        measured = {"cache_scales": True, "kv": FROM_CHECKPOINT, "length": setting.search.length, **said}
+    words = ["export", loaded.source, *_words({"format": format, **chosen, **measured}), *_dtype(loaded), "--out", out]
     return f"python -m qroar_core {shlex.join(words)}"
 
 

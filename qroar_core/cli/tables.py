@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.evaluation.result import Evaluation
     from qroar_core.evidence.prediction.result import Prediction, Rank
     from qroar_core.exporters.check import Check
+    from qroar_core.exporters.reader import Recipe
     from qroar_core.remedies.result import Comparison, RemedyRow
     from qroar_core.retrieval.result import Cell, Retrieval
     from qroar_core.scale_search.gain import Decision
@@ -117,6 +120,26 @@ def verification(checks: list[Check], limits: list[str], as_json: bool) -> None:
     _table("Verified", ["check", "found", "passed"], [[c.question, c.answer, words[c.passed]] for c in checks])
     for limit in limits:
         line(limit)
+
+
+def serving(folder: Path, known: Mapping[str, Recipe], limits: list[str], as_json: bool) -> None:
+    """How each runtime serves an export: its lines, what to know, and below what runtimes do otherwise."""
+    if as_json:
+        recipes = [{"runtime": name, **asdict(recipe)} for name, recipe in known.items()]
+        _print({"folder": str(folder), "serving": recipes, "limits": limits})
+        return
+    line(str(folder))
+    for name, recipe in known.items():
+        line(f"\n{name}\n")
+        for code in recipe.code.splitlines():
+            line(f"    {code}".rstrip())
+        line("")
+        for said in recipe.notes:
+            line(f"  {said}")
+    if limits:
+        line("\nWhat runtimes do otherwise:\n")
+    for limit in limits:
+        line(f"  {limit}")
 
 
 def evaluation(result: Evaluation, as_json: bool) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import BadCheckpoint
 from qroar_core.escape import literal, one_line
+from qroar_core.exporters.reader import Recipe
 from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.interpolations.tie import ties_words
 from qroar_core.number_of import number_of
@@ -26,13 +27,19 @@ EFFECT = {
 }
 
 
-def card_of(note: dict[str, Any], before: Path | None, limits: Sequence[str] = ()) -> str:
-    """Text of a README.md: the card found in `before`, then a section of what `note` says was changed.
+def card_of(
+    note: dict[str, Any],
+    before: Path | None,
+    limits: Sequence[str] = (),
+    serving: Mapping[str, Recipe] | None = None,
+) -> str:
+    """Text of a README.md: the card found in `before`, then what `note` says was changed, and how it is served.
 
     Args:
         note: see `exporters.folder.note_of`.
         before: folder of the source checkpoint, None where it has none.
         limits: what readers will not do with it, see `exporters.readers.limits_of`.
+        serving: how they are started with it, see `exporters.readers.recipes`.
     """
     head, odd = _card_before(before)
     lines = [
@@ -43,13 +50,22 @@ def card_of(note: dict[str, Any], before: Path | None, limits: Sequence[str] = (
         f"By {note['made_by']}; `qroar.json` holds every number and hash.",
         "",
     ]
-    lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *odd)]
+    lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *_cache_scales(note), *odd)]
+    if note["command"]:
+        lines += ["", "Repeat it:", "", f"    {one_line(note['command'])}"]
+    lines += _serving(serving or {})
     if limits:
         lines += ["", "What runtimes do otherwise:", ""]
         lines += [f"- {line}" for line in limits]
-    if note["command"]:
-        lines += ["", "Repeat it:", "", f"    {one_line(note['command'])}"]
     return "\n".join(lines) + "\n"
+
+
+def _serving(recipes: Mapping[str, Recipe]) -> list[str]:
+    lines = ["", "## How to serve it", "", "From the folder that this one lies in."] if recipes else []
+    for name, recipe in recipes.items():
+        lines += ["", f"{name}:", "", *(f"    {code}".rstrip() for code in recipe.code.splitlines()), ""]
+        lines += [f"- {literal(line)}" for line in recipe.notes]
+    return lines
 
 
 def _card_before(before: Path | None) -> tuple[str, list[str]]:
@@ -187,6 +203,17 @@ def _weights(note: dict[str, Any]) -> list[str]:
         f"Weights: the linear layers of the decoder rounded to int{spec['bits']}, one scale per {spec['group_size']} "
         "inputs of an output row; embeddings, norms and the output projection are not. Such a quantizer commutes "
         "with row scales, Q(g w) = g Q(w): symmetric scales change nothing here, they act on the K cache."
+    ]
+
+
+def _cache_scales(note: dict[str, Any]) -> list[str]:
+    found = note.get("cache_scales")
+    if not found:
+        return []
+    ranges = ", ".join(f"{name}_scale {min(found[name]):.3g} to {max(found[name]):.3g}" for name in ("k", "v"))
+    return [
+        f"K/V cache: a k_scale and a v_scale a layer for an fp8 cache (e4m3), {ranges}: the largest magnitude over 448 "
+        f"in {literal(found['text'])}. They belong to these weights and this interpolation."
     ]
 
 

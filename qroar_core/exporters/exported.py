@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,12 @@ def of_folder(folder: Path, format: str) -> Exported:
     from qroar_core.models.config_rope import PARAMETERS, SCALING, restated
 
     config = restated(table_in(folder / "config.json"))
+    kept = config.get("quantization_config") or {}
     config = config | config.get("text_config", {})
     block = config.get(PARAMETERS) or config.get(SCALING) or {}
     said = config.get("dtype") or config.get("torch_dtype") or ""
-    return _of(format, config, block, str(said))
+    found = _of(format, config, block, str(said))
+    return replace(found, cache_scales=bool(kept.get("kv_cache_scheme")))
 
 
 def of_setting(loaded: LoadedModel, rope: RopeSpec, format: str, dtype: torch.dtype | None) -> Exported:

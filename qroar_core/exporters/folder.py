@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,9 @@ from safetensors import SafetensorError
 
 from qroar_core.errors import BadOutput
 from qroar_core.exporters.card import CARD, card_of
-from qroar_core.exporters.exported import of_folder
-from qroar_core.exporters.readers import limits_of
+from qroar_core.exporters.readers import limits_of, recipes
+from qroar_core.exporters.served import served_folder
+from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.own_rope import own_rope, replaced_rope
 from qroar_core.specs import RopeSpec
@@ -141,8 +143,10 @@ def write_about(folder: Path, note: dict[str, Any], before: Path | None) -> None
     Args:
         note: see `note_of`. before: folder of the source checkpoint, whose card goes on; None where it has none.
     """
-    limits = limits_of(of_folder(folder, note["format"]))
-    (folder / CARD).write_text(card_of(note, before, limits), encoding="utf-8")
+    served = served_folder(folder, note, rope_of_block(note["rope"]))
+    beside = Path(folder.name, *served.path.relative_to(folder).parts)
+    known = recipes(replace(served, path=beside))
+    (folder / CARD).write_text(card_of(note, before, limits_of(served.export), known), encoding="utf-8")
     write_note(folder, note)
 
 

@@ -22,6 +22,7 @@ class Format:
         own_weights: a folder with the weights as they are: plain transformers and llama.cpp's converter take it.
         takes_group_size: how many inputs of a row share a scale can be chosen.
         takes_dtype: the number format of the weights can be chosen.
+        holds_cache_scales: calibrated scales of an fp8 K/V cache can lie in it.
         llama_cpp_bound: nats, the mean |d ln p| between llama.cpp and transformers on the same weights, dequantized,
             that `verify` takes for rounding of activations.
     """
@@ -35,4 +36,5 @@ class Format:
     own_weights: bool = False
     takes_group_size: bool = False
     takes_dtype: bool = False
+    holds_cache_scales: bool = False
     llama_cpp_bound: float = 0.02

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec, NonFinite
+from qroar_core.exporters.cache_scales import CacheScales, noted, tensors_of, with_scheme
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
@@ -46,6 +47,7 @@ def run(
     *,
     format: str = "hf",
     dtype: torch.dtype | None = None,
+    cache_scales: CacheScales | None = None,
     command: str = "",
     on_step: OnStep = no_progress,
 ) -> Path:
@@ -54,6 +56,7 @@ def run(
     Args:
         dtype: the number format that was asked for; None keeps that of the checkpoint's files, where what is loaded
             holds it.
+        cache_scales: of an fp8 K/V cache, measured under this very interpolation and these scales; None: none.
         command: the line that repeats it, kept in qroar.json.
     Raises:
         BadOutput: the folder exists, or cannot be written.
@@ -73,10 +76,15 @@ def run(
         require_finite_pass(loaded, rope, scales)
         with loaded.lock, replaced_parameters(loaded.model, parameters):
             on_step(Step("export", 1, 3, "write weights"))
-            tensors = None if written == loaded.dtype and not zeros else all_narrowed(loaded.model, written)
+            own = written == loaded.dtype and not zeros and cache_scales is None
+            tensors = None if own else all_narrowed(loaded.model, written)
             if tensors is not None:
                 tensors |= {name: torch.zeros(shape, dtype=written) for name, shape in zeros.items()}
-            save(loaded, said, built, tensors, {"dtype": word(announced_dtype(loaded, written, dtype)), **switch})
+            config = {"dtype": word(announced_dtype(loaded, written, dtype)), **switch}
+            if cache_scales is not None and tensors is not None:
+                tensors |= tensors_of(loaded, cache_scales)
+                config["quantization_config"] = with_scheme(None)
+            save(loaded, said, built, tensors, config)
         on_step(Step("export", 2, 3, "write tokenizer and manifest"))
         note = note_of(
             origin_of(loaded, rope),
@@ -89,7 +97,7 @@ def run(
             dtype=why,
             factor=said.factor,
             bias=key_bias_parts(loaded, scales),
-        )
+        ) | noted(cache_scales)
         write_about(built, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))
     return folder

@@ -1,14 +1,18 @@
 """What a runtime that reads exports says of itself: the `READER` of a file of `exporters/readers`.
 
-A limit is something of an export that this version of the runtime does not do, or does otherwise, whatever is written.
-The model card, the Export page, `verify` and docs/runtimes.md ask these and nothing else. No model library is imported.
+A limit is something of an export that this version of the runtime does not do, or does otherwise, whatever is written;
+a recipe is how the runtime is started with it. The model card, the Export page, `verify`, `export --print-serving` and
+docs/runtimes.md ask these and nothing else. No model library is imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from qroar_core.specs import QuantSpec, RopeSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Exported:
         rope: `rope_parameters` of the layers that read the whole context; empty of a GGUF.
         dtype: what config.json says that weights are computed in; "" of a GGUF.
         context: max_position_embeddings, tokens; 0 of a GGUF.
+        cache_scales: whether it has scales of an fp8 K/V cache.
     """
 
     format: str
@@ -28,6 +33,7 @@ class Exported:
     rope: Mapping[str, Any] | None = None
     dtype: str = ""
     context: int = 0
+    cache_scales: bool = False
 
     @property
     def rope_type(self) -> str:
@@ -54,6 +60,49 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """An export, and what it is to be served with.
+
+    Args:
+        path: the folder, or the file of a format that is one file.
+        export: what was written there.
+        rope: its interpolation.
+        native: the window that it was trained for, tokens; 0 where the export does not say it.
+        head_dim: channels of a head.
+        pairing: `half` or `interleaved`.
+        length: context to serve, tokens; 0: what the export promises.
+        quant: K and V as the cache is to hold them.
+    """
+
+    path: Path
+    export: Exported
+    rope: RopeSpec
+    native: int
+    head_dim: int
+    pairing: str
+    length: int
+    quant: QuantSpec
+
+    @property
+    def rounds_cache(self) -> bool:
+        """Whether K or V is quantized."""
+        return self.quant.k is not None or self.quant.v is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an export is served.
+
+    Args:
+        code: to copy. language: `bash` or `python`. notes: what to know.
+    """
+
+    code: str
+    language: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """One runtime.
 
@@ -63,6 +112,7 @@ class Reader:
         source: where that was read or run.
         formats: which exports it reads, as `--format` takes them.
         limits: what it does not do.
+        recipe: how it is started with an export; None of one that it does not serve.
         worker: the file of `models/runtimes` that runs it for `verify --runtime`; "": it is not run from here.
         module: what is importable where it is installed.
         packages: for `pip install --no-deps --target`, each with its version; none: it takes an environment of its own.
@@ -76,6 +126,7 @@ class Reader:
     source: str
     formats: tuple[str, ...]
     limits: tuple[Limit, ...] = ()
+    recipe: Callable[[Served], Recipe | None] | None = None
     worker: str = ""
     module: str = ""
     packages: tuple[str, ...] = ()

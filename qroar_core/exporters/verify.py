@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError
-from qroar_core.exporters import verify_gguf, verify_tokenizer
+from qroar_core.exporters import cache_scales, verify_gguf, verify_tokenizer
 from qroar_core.exporters.check import Check
 from qroar_core.exporters.exported import of_folder
 from qroar_core.exporters.folder import NOTE
@@ -165,6 +165,7 @@ def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -
     factor = _factor(note)
     turned = interpolation(source, rope, again, factor)
     checks = [files, Check(*tokens), weights(source, again, scales, factor, note), turned, logits]
+    checks += cache_scales.checks(again, note)
     if runtime:
         on_step(Step("verify", 2, 3, readers()[runtime].label))
         checks.append(verify_runtime(runtime, folder, ids, found))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from qroar_core.errors import BadSpec, UnsupportedModel
+from qroar_core.exporters.cache_scales import CacheScales, noted, tensors_of, with_scheme
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.hf import changed_parts, key_bias_parts, mixed_parts, narrowed, save
@@ -44,6 +45,7 @@ def run(
     *,
     format: str = "w4a16",
     group_size: int | None = None,
+    cache_scales: CacheScales | None = None,
     command: str = "",
     on_step: OnStep = no_progress,
 ) -> Path:
@@ -51,6 +53,7 @@ def run(
 
     Args:
         group_size: inputs that share a step; None is the scheme's own, 128.
+        cache_scales: of an fp8 K/V cache, measured under this very interpolation and these scales; None: none.
         command: the line that repeats it, kept in qroar.json.
     Raises:
         BadSpec: a group size that does not divide a layer's inputs, or an interpolation the config cannot say.
@@ -59,7 +62,7 @@ def run(
         NonFinite: the model's own numbers overflow, or a weight leaves the format it is written in.
     """
     said = written_rope(loaded, rope)
-    spec = WeightQuantSpec(BITS, "group", GROUP_SIZE if group_size is None else group_size, full_range=True)
+    spec = rounded_weights(group_size)
     linear = linear_layers(loaded, spec.group_size)
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
@@ -75,6 +78,9 @@ def run(
             tensors |= {name: torch.zeros(shape, dtype=dtype) for name, shape in zeros.items()}
             on_step(Step("export", 2, 3, "write weights"))
             packing = _config(loaded, linear, spec)
+            if cache_scales is not None:
+                tensors |= tensors_of(loaded, cache_scales)
+                packing = with_scheme(packing)
             config = {"dtype": str(dtype).removeprefix("torch."), "quantization_config": packing, **switch}
             save(loaded, said, built, tensors, config)
         note = note_of(
@@ -88,7 +94,7 @@ def run(
             dtype=f"{word(dtype)}, what is not packed",
             factor=said.factor,
             bias=key_bias_parts(loaded, scales),
-        )
+        ) | noted(cache_scales)
         note["weights"] = asdict(spec)
         write_about(built, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))
@@ -105,6 +111,11 @@ def group_sizes(loaded: LoadedModel) -> list[int]:
             continue
         fits.append(size)
     return fits
+
+
+def rounded_weights(group_size: int | None) -> WeightQuantSpec:
+    """What the linear layers are rounded to; None: groups of the scheme's own size."""
+    return WeightQuantSpec(BITS, "group", GROUP_SIZE if group_size is None else group_size, full_range=True)
 
 
 def offered(loaded: LoadedModel) -> str | None:

@@ -10,8 +10,9 @@ from qroar_core.checks import of_kind
 from qroar_core.diagnostics import run as diagnose_stage
 from qroar_core.diagnostics.result import Diagnosis as PlainDiagnosis
 from qroar_core.errors import BadCheckpoint, BadSpec
+from qroar_core.exporters.cache_scales import require_scaled_cache
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.writers import writer_of
+from qroar_core.exporters.writers import cache_scales_of, writer_of
 from qroar_core.library.arguments import check_diagnosis, check_on_step, resolved, scales_of, spec_of
 from qroar_core.library.refusal_words import in_parameters
 from qroar_core.library.results import Diagnosis, TieChoice
@@ -203,6 +204,7 @@ def export(
     *,
     format: str = "hf",
     group_size: int | None = None,
+    cache_scales: bool = False,
     on_step: OnStep = no_progress,
 ) -> Path:
     """Write a checkpoint with the transform in W_Q and W_K and the interpolation in its config; returns its folder.
@@ -215,18 +217,28 @@ def export(
         format: `hf` (transformers, vLLM), `w4a16` (vLLM), `gguf-f16`, `gguf-bf16`, `gguf-q8_0`, `gguf-q4_0`
             (llama.cpp), `quantized` (the folder's own codes, scaled).
         group_size: inputs of a row that share a scale, of `w4a16` alone.
+        cache_scales: also a k_scale and a v_scale a layer for an fp8 K/V cache, as vLLM and SGLang read them, measured
+            on the setup's calibration text; for a setup with the cache `fp8-calibrated`, in `hf` and `w4a16`.
         on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
     Returns:
         The folder.
     Raises:
         BadOutput: the folder exists or cannot be written. BadSpec: a format this model cannot be written in.
         BadScales: a transform of another model. NonFinite: a weight that the format cannot hold.
-        Cancelled: raised by `on_step`.
+        BadText: too little text for `cache_scales`. Cancelled: raised by `on_step`.
     """
     of_kind("folder", folder, (str, Path), "a path", "name a folder that does not exist yet")
-    rope = resolved(model, setup, on_step).rope
+    setting = resolved(model, setup, on_step)
+    rope, length = setting.rope, setting.search.length or 0
     scales = scales_of(transform, model)
     if group_size is not None and format in FORMATS and not FORMATS[format].takes_group_size:
         raise BadSpec(f"{format} has no group size", where="export(group_size=...)", do="drop it, or take w4a16")
-    write = writer_of(format, group_size=group_size)
+    found = None
+    if cache_scales:
+        where, do = "export(cache_scales=...)", 'take quantization(kv="fp8-calibrated")'
+        writer_of(format)  # refuses an unknown one
+        require_scaled_cache(setting.quant, format, where, do)
+        texts = setup.texts()["calibration"]
+        found = cache_scales_of(format, model, rope, scales, texts, length, group_size=group_size, seed=setup.seed)
+    write = writer_of(format, group_size=group_size, cache_scales=found)
     return write(model, rope, scales, folder, on_step=on_step)

@@ -1,7 +1,8 @@
 """Ranges for quantizers with one static scale per layer, measured on calibration text.
 
 A per-tensor scale in a real runtime is fixed before serving. It is measured here under the very
-condition it will serve (same RoPE, same scales), because rescaling changes the range.
+condition it will serve (same RoPE, same scales), because rescaling changes the range. A checkpoint that brings
+scales of its own is served with those, as long as nothing of it is changed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from qroar_core.models.condition import StaticRange
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import AttentionTap, Condition, drain, open_stream
 from qroar_core.quantizers.fake_quantize import calibrated_coordinates
-from qroar_core.specs import QuantSpec
+from qroar_core.quantizers.presets import KV_PRESETS
+from qroar_core.specs import QuantSpec, RopeSpec
+
+FROM_CHECKPOINT = KV_PRESETS["fp8-calibrated"]
 
 
 def needs_calibration(quant: QuantSpec) -> bool:
@@ -51,15 +55,34 @@ class _Ranges:
 
 
 def calibrated(loaded: LoadedModel, condition: Condition, ids: Tensor, chunk: int = 512) -> Condition:
-    """`condition` with its static ranges measured on ids (B, T); unchanged when none is needed."""
-    quant = condition.quant
+    """`condition` with its static ranges measured on ids (B, T); unchanged when none is needed.
+
+    Those of an fp8 cache are the checkpoint's own where it brings them and runs as it is.
+    """
+    quant, own = condition.quant, _of_checkpoint(loaded, condition)
     if not needs_calibration(quant):
         return condition
+    rest = QuantSpec(k=quant.k if own.k is None else None, v=quant.v if own.v is None else None, qk=quant.qk)
+    if not needs_calibration(rest):
+        return replace(condition, static=own)
     ids = ids[None] if ids.ndim == 1 else ids
     ranges = _Ranges(loaded.geometry.n_layers, quant, loaded.geometry.pairing)
     plain = replace(condition, quant=QuantSpec(weights=quant.weights, activations=quant.activations), static=None)
     with open_stream(loaded, plain, ids.shape[1], chunk=chunk, batch=ids.shape[0]) as stream:
         drain(stream.run(ids, (ranges,)))
     tables = ranges.k, ranges.v, ranges.q, ranges.k_active
-    found = (gathered([x.float() for x in table]) for table in tables)
-    return replace(condition, static=StaticRange(*found))
+    found = StaticRange(*(gathered([x.float() for x in table]) for table in tables))
+    brought = {name: table for name, table in (("k", own.k), ("v", own.v)) if table is not None}
+    return replace(condition, static=replace(found, **brought))
+
+
+def _of_checkpoint(loaded: LoadedModel, condition: Condition) -> StaticRange:
+    """Ranges of the checkpoint's own scales for the quantizers that read them; none where anything is changed."""
+    own, scales = loaded.cache_scales, condition.scales
+    as_it_is = condition.rope == RopeSpec() and (scales is None or scales.is_identity) and loaded.applied is None
+    if own is None or not as_it_is:
+        return StaticRange()
+    return StaticRange(
+        k=own.k if condition.quant.k == FROM_CHECKPOINT.k else None,
+        v=own.v if condition.quant.v == FROM_CHECKPOINT.v else None,
+    )

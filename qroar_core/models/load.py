@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, QRoarError, UnsupportedModel
+from qroar_core.models import cache_scales
 from qroar_core.models.checkpoint_files import check_files, has, table_in
 from qroar_core.models.checksum import checksum
 from qroar_core.models.config_check import check_raw
@@ -81,6 +82,8 @@ def run(source: str, *, device: str = "auto", dtype: str = "auto", on_step: OnSt
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
     loaded = run_cancellable(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
     loaded.stamp = stamp
+    if found.file is None and (ranges := cache_scales.read(found.folder, raw, loaded)) is not None:
+        loaded.cache_scales, loaded.checksum = ranges, cache_scales.checksum_with(loaded.checksum, ranges)
     run_cancellable(lambda: _refuse_what_does_not_run(loaded), on_step, move)
     on_step(Step("load", 4, 4, "loaded"))
     return loaded

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from qroar_core.models.condition import StaticRange
 from qroar_core.models.families import Family, QKSlot
 from qroar_core.models.file_stamp import Stamp, stamp_of
 from qroar_core.models.geometry import Geometry
@@ -43,6 +44,7 @@ class LoadedModel:
         file: the GGUF file that was read; what `source` names on the hub may be another by now.
         config: config.json as it was read; None for a model without one.
         stored: number formats of the folder's tensors, as safetensors spells them; none of a GGUF file.
+        cache_scales: ranges that the checkpoint's scales of an fp8 K/V cache stand for; None: it has none.
         stamp: of the files when they were read; () for a model that was built in memory.
         lock: see above.
         applied: the scales that a person has applied to these weights (models.patch); None: none.
@@ -65,6 +67,7 @@ class LoadedModel:
     file: Path | None = None
     config: dict[str, Any] | None = None
     stored: frozenset[str] = frozenset()
+    cache_scales: StaticRange | None = None
     stamp: Stamp = ()
     lock: Any = field(default_factory=threading.RLock)
     applied: Scales | None = None

@@ -139,6 +139,8 @@ def _static_absmax(x: Tensor, spec: QuantizerSpec, absmax: Tensor | None) -> Ten
             do="calibrate it, or give static_scale, or use scale token",
         )
     alone = absmax.ndim == 0 and absmax.device.type == "cpu"  # any device takes it as a number, without a copy
+    if alone and GRIDS[spec.levels].floating:
+        return absmax  # float64 keeps the bits of a scale that a checkpoint brings
     return absmax.to(device=None if alone else x.device, dtype=x.dtype)
 
 

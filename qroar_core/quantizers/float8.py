@@ -34,12 +34,15 @@ def level_set(label: str, dtype_name: str, place: int, width: int = 8) -> LevelS
         return torch.ldexp(torch.full_like(size, info.eps), exponent)
 
     def grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None) -> Grid:
+        import torch
+
         most, kind = largest(bits), dtype()
 
         def rounder(y: Tensor) -> Tensor:  # saturates, as runtimes do; a bare cast gives inf or NaN
             return y.copy_(y.clamp(-most, most).to(kind))
 
-        step = store(absmax_of(x, dim, absmax) / most)
-        return Grid(step, inverse_of(step), rounder, -most, most, spacing=spacing)
+        step = store(absmax_of(x, dim, absmax) / most).to(x.dtype)  # a static absmax may be wider, to keep its scale
+        divisor = None if absmax is None else torch.where(step == 0, 1.0, step)  # runtimes divide by a fixed scale
+        return Grid(step, inverse_of(step), rounder, -most, most, spacing=spacing, divisor=divisor)
 
     return LevelSet(label, place, grid, largest, floating=True, width=width)

@@ -108,3 +108,31 @@ def test_an_in_place_copy_starts_without_the_heavy_libraries(source, tmp_path):
         [sys.executable, "-c", code, *words, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"{tmp_path / 'out'}\n0 []\n"
+
+
+def test_an_export_prints_how_it_is_served_and_writes_the_scales_of_its_cache(tmp_path, capfd):
+    out = tmp_path / "out"
+    words = ["export", "demo", "--rope", "yarn", "--factor", "4", "--kv", "fp8-calibrated", "--cache-scales"]
+    assert main([*words, "--length", "256", "--print-serving", "--json", "--out", str(out)]) == 0
+    said = json.loads(capfd.readouterr().out)
+    codes = {one["runtime"]: one["code"] for one in said["serving"]}
+    assert codes["vLLM 0.32"] == f"vllm serve {out} --max-model-len 256 --kv-cache-dtype fp8"
+    assert "mlx-lm 0.32 refuses a folder with scales of an fp8 K/V cache" in " ".join(said["limits"])
+    note = json.loads((out / "qroar.json").read_text())["cache_scales"]
+    assert [len(note[name]) for name in ("k", "v")] == [4, 4]
+    assert "4 windows of 256 tokens" in note["text"]
+
+
+def test_what_an_export_is_served_with_is_refused_where_nothing_reads_it(tmp_path, capfd):
+    out = ("--out", tmp_path / "o")
+    line = refused(capfd, "export", "demo", "--kv", "q8_0", *out)
+    assert line == "--kv: an export is not written by it; add --print-serving or --cache-scales, or drop it"
+    line = refused(capfd, "export", "demo", "--text", "novels", *out)
+    assert line == "--text: an export reads no text; add --cache-scales, or drop it"
+    line = refused(capfd, "export", "demo", "--cache-scales", *out)
+    assert line == "--cache-scales: this K/V cache reads no scales from a checkpoint; add --kv fp8-calibrated"
+    line = refused(capfd, "export", "demo", "--cache-scales", "--kv", "fp8-calibrated", "--format", "gguf-f16", *out)
+    assert line == "--cache-scales: gguf-f16 holds no scales of a K/V cache; export as hf, w4a16"
+    line = refused(capfd, "export", "demo", "--length", "300", "--print-serving", *out)
+    assert line == "--length: the export promises 256 tokens; raise --factor, or give less"
+    assert not (tmp_path / "o").exists()

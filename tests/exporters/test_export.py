@@ -151,7 +151,7 @@ def test_the_model_card_says_what_was_changed(tiny, tmp_path):
     assert f"2 bands, per layer and KV head), {low:.3g} to {high:.3g}, multiplied into k_proj, q_proj." in card
     assert "W_Q times g, W_K over g: in full precision no logit changes" in card
     assert "RoPE: yarn x2, written into `rope_parameters`" in card
-    assert card.endswith("Repeat it:\n\n    python -m qroar_core export x\n")
+    assert "Repeat it:\n\n    python -m qroar_core export x\n\n## How to serve it\n" in card
     files = json.loads((folder / "qroar.json").read_text())["files"]
     assert files["README.md"]["sha256"] == hashlib.sha256(card.encode()).hexdigest()
     bare = (hf.run(loaded, RopeSpec(), None, tmp_path / "bare") / "README.md").read_text()

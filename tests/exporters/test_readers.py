@@ -20,7 +20,7 @@ from qroar_core.specs import RopeSpec
 LISTS = {"long_factor": (2.0,) * 32, "short_factor": (1.0,) * 32}
 ALIKE = {"long_factor": (2.0,) * 32, "short_factor": (2.0,) * 32}
 YARN = {"rope_type": "yarn"}
-ALWAYS = {"vLLM"}  # its number format and its fp8 cache on a CPU
+ALWAYS = {"vLLM", "SGLang"}  # their number format, and the first one's fp8 cache on a CPU
 ROPES = {  # interpolation -> readers that do something otherwise with a float32 Llama
     RopeSpec(): ALWAYS,
     RopeSpec("ntk", 4.0): ALWAYS,

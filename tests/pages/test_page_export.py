@@ -1,17 +1,17 @@
 """Export without a browser: what is offered when, the report from memory, and the recipes for other runtimes."""
 
 import json
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from qroar_core.quantizers.presets import preset_quant
 from qroar_core.setting import default_setting
-from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from tests.pages.visitor import clicked, go, texts, visit
 
 pytestmark = pytest.mark.slow
+SERVING = (
+    *("llama.cpp (xllamacpp 2026.10)", "transformers 5", "transformers 4.57", "vLLM 0.32", "SGLang 0.5.23"),
+    *("mlx-lm 0.32", "OpenVINO 2026.4 (optimum-intel 2.2)"),
+)
 
 
 def done(app, page, label):
@@ -31,7 +31,7 @@ def test_sections_are_headers(loaded_app):
     assert [one.value for one in loaded_app.header] == ["The setup"]
     go(loaded_app, "export")
     assert [one.value for one in loaded_app.header] == ["scales.json", "report.html", "Checkpoint folder"]
-    assert [one.value for one in loaded_app.subheader] == ["How to load it"]
+    assert [one.value for one in loaded_app.subheader] == ["How to serve it"]
 
 
 def test_the_report_says_what_is_missing_and_where_to_make_it(loaded_app):
@@ -80,12 +80,13 @@ def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_pat
     monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
     go(loaded_app, "export")
     labels = [tab.label for tab in loaded_app.tabs]
-    assert labels == ["transformers 5.23.0", "vLLM 0.33", "llama.cpp commit 00dc805"]
+    assert labels == list(SERVING)
     loaded_app.text_input(key="folder").set_value(str(tmp_path / "new"))
     clicked(loaded_app, "Write the checkpoint")
     assert loaded_app.success[0].value.startswith(f"Written to `{tmp_path / 'new'}`")
-    python, serve, convert = (tab.code[0].value for tab in loaded_app.tabs)
-    assert f"AutoModelForCausalLM.from_pretrained('{tmp_path / 'new'}')" in python
+    shown = {tab.label: tab.code[0].value for tab in loaded_app.tabs}
+    python, serve, convert = (shown[name] for name in ("transformers 5", "vLLM 0.32", "llama.cpp (xllamacpp 2026.10)"))
+    assert f"AutoModelForCausalLM.from_pretrained('{tmp_path / 'new'}', dtype=\"auto\")" in python
     assert serve == f"vllm serve {tmp_path / 'new'} --max-model-len 1024"
     first, second = convert.splitlines()
     assert first == f"python convert_hf_to_gguf.py {tmp_path / 'new'} --outfile {tmp_path / 'new'}.gguf --outtype f16"
@@ -107,7 +108,12 @@ def test_every_format_is_written_and_shown_how_to_load(loaded_app, demo_model, t
     assert len(formats.options) == 6
     formats.set_value("w4a16").run()
     assert "symmetric scales change no 4-bit code" in texts(loaded_app)
-    assert [tab.label for tab in loaded_app.tabs] == ["transformers 5.23.0", "vLLM 0.33"]
+    assert [tab.label for tab in loaded_app.tabs] == [
+        "transformers 5",
+        "transformers 4.57",
+        "vLLM 0.32",
+        "SGLang 0.5.23",
+    ]
     loaded_app.text_input(key="folder").set_value(str(tmp_path / "packed"))
     clicked(loaded_app, "Write the checkpoint")
     config = json.loads((tmp_path / "packed" / "config.json").read_text())
@@ -119,74 +125,6 @@ def test_every_format_is_written_and_shown_how_to_load(loaded_app, demo_model, t
     file = tmp_path / "served" / "demo-Q8_0.gguf"
     assert tab.code[0].value == f"LLAMA_ATTN_ROT_DISABLE=1 llama-server -m {file} -c 1024 --cache-type-k q4_0"
     assert file.is_file()
-
-
-INT4 = QuantizerSpec(4)
-
-
-@pytest.mark.parametrize(
-    ("rope", "quant", "words", "notes"),
-    [
-        (
-            RopeSpec("yarn", 2.0, beta_fast=16.0),
-            preset_quant("q4_0"),
-            "--rope-scaling yarn --rope-scale 2 --yarn-orig-ctx 256 --yarn-beta-fast 16 --yarn-beta-slow 1 "
-            "--cache-type-k q4_0 --cache-type-v q4_0 -fa on",
-            "needs flash attention",
-        ),
-        (
-            RopeSpec("linear", 2.5),
-            preset_quant("q8_0-norot"),
-            "--rope-scaling linear --rope-scale 2.5 --cache-type-k q8_0 --cache-type-v q8_0 -fa on",
-            "turns that off",
-        ),
-        (RopeSpec("ntk", 4.0), QuantSpec(k=INT4), "--cache-type-k q4_0", "q4_0 has a scale per 32 channels"),
-        (
-            RopeSpec("ntk", 4.0),
-            preset_quant("iq4_nl"),
-            "--cache-type-k iq4_nl --cache-type-v iq4_nl -fa on",
-            "needs flash attention",
-        ),
-        (
-            RopeSpec("ntk", 4.0),
-            QuantSpec(k=preset_quant("bf16").k, v=preset_quant("q4_1").v),
-            "--cache-type-k bf16 --cache-type-v q4_1 -fa on",
-            "needs flash attention",
-        ),
-        (RopeSpec("dynamic", 4.0), QuantSpec(), "", "llama.cpp has no dynamic NTK"),
-        (RopeSpec("ntk", 4.0), QuantSpec(k=QuantizerSpec(3)), "", "no 3-bit cache for K; q4_0 is its smallest"),
-    ],
-    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "iq4_nl", "bf16 and q4_1", "dynamic", "ntk int3"],
-)
-def test_llama_cpp_gets_the_options_that_mean_this_setting(demo_model, rope, quant, words, notes):
-    from pages.views.serving import recipes
-
-    setting = replace(default_setting(demo_model), rope=rope, quant=quant)
-    recipe = recipes(Path("out"), demo_model, setting)["llama.cpp commit 00dc805"]
-    serve = recipe.code.splitlines()[1]
-    assert serve.split("-c 1024")[1].strip() == words
-    assert any(notes in note for note in recipe.notes)
-    turned = "hadamard" in [spec.rotation for spec in (quant.k, quant.v) if spec is not None]
-    rotated = turned or quant.k is None or not words  # no quantized cache, nothing to turn off
-    assert serve.startswith("LLAMA_ATTN_ROT_DISABLE=1 ") == (not rotated)
-
-
-@pytest.mark.parametrize(
-    ("preset", "words"),
-    [
-        ("fp8", "--kv-cache-dtype fp8"),
-        ("int8_per_token_head", "--kv-cache-dtype int8_per_token_head"),
-        ("turboquant_3bit_nc", "--kv-cache-dtype turboquant_3bit_nc"),
-        ("q8_0", ""),
-    ],
-)
-def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo_model, preset, words):
-    from pages.views.serving import recipes
-
-    setting = replace(default_setting(demo_model), quant=preset_quant(preset))
-    recipe = recipes(Path("out"), demo_model, setting)["vLLM 0.33"]
-    assert recipe.code == f"vllm serve out --max-model-len 1024 {words}".strip()
-    assert any("measure what you will serve" in note for note in recipe.notes) == (not words)
 
 
 def test_what_readers_do_otherwise_is_said_before_anything_is_written(loaded_app):

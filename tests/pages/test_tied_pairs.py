@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pages.views.serving import recipes
+from qroar_core.exporters.readers import recipes
+from qroar_core.exporters.served import served_setting
 from qroar_core.interpolations.tie import Tie
 from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec
@@ -100,10 +101,10 @@ def test_the_export_page_says_where_they_go(loaded_app):
 
 def test_recipes(demo_model):
     setting = replace(default_setting(demo_model), rope=RopeSpec("yarn", 4.0, tie=TIES))
-    found = recipes(Path("out"), demo_model, setting)
+    found = recipes(served_setting(demo_model, setting.rope, setting.quant, 1024, Path("out"), "hf"))
     llama_cpp, vllm = (next(one for name, one in found.items() if name.startswith(word)) for word in ("llama", "vLLM"))
     assert "--rope-scaling" not in llama_cpp.code
-    assert "for other models choose a GGUF format above" in llama_cpp.notes[0]
+    assert "for other models export in a GGUF format" in llama_cpp.notes[0]
     assert not any("halves" in note for note in vllm.notes)
 
 

@@ -1,8 +1,20 @@
 """transformers before 5, which reads `rope_theta` and `rope_scaling`."""
 
-from qroar_core.exporters.reader import Limit, Reader
+from dataclasses import replace
 
+from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
+from qroar_core.exporters.readers.transformers5 import recipe as as_in_5
+
+PINNED = "4.57.3"
 UNKNOWN = ("lfm2_moe", "qwen3_5_text", "qwen3_5_moe_text")
+
+
+def recipe(served: Served) -> Recipe | None:
+    """The same lines as of transformers 5."""
+    found = as_in_5(served)
+    said = f"pip install transformers=={PINNED}: config.json says the interpolation in its words, too."
+    return found and replace(found, notes=(said, *found.notes))
+
 
 READER = Reader(
     20,
@@ -24,8 +36,9 @@ READER = Reader(
             "does not know this kind of model: use transformers 5.",
         ),
     ),
+    recipe=recipe,
     worker="transformers_worker",
     module="transformers",
-    packages=("transformers==4.57.3", "huggingface-hub==0.36.0", "tokenizers==0.22.1"),
+    packages=(f"transformers=={PINNED}", "huggingface-hub==0.36.0", "tokenizers==0.22.1"),
     here=False,
 )

@@ -6,6 +6,7 @@ AutoAWQ and ModelOpt write a file of their own, beside or instead of it. Where t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,15 @@ def quantization_of(folder: Path, config: dict[str, Any] | None = None) -> dict[
     if first == GPTQ_FILE and (missing := [key for key in NEEDED if block.get(key) is None]):
         raise BadCheckpoint(f"it does not say {', '.join(missing)}", where=str(folder / first), do="fetch it again")
     return block
+
+
+def fp8_cache(block: Mapping[str, Any] | None) -> bool:
+    """Whether settings ask for a K/V cache of 8-bit floats with one fixed scale a layer, by compressed-tensors."""
+    scheme = (block or {}).get("kv_cache_scheme")
+    if block is None or block.get("quant_method") != "compressed-tensors" or not isinstance(scheme, dict):
+        return False
+    wanted = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}
+    return all(scheme.get(key) == value for key, value in wanted.items()) and not scheme.get("dynamic")
 
 
 def _in_config(folder: Path, raw: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:

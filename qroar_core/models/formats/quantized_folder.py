@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
-from qroar_core.models.formats.declared import quantization_of
+from qroar_core.models.formats.declared import fp8_cache, quantization_of
 from qroar_core.models.formats.folder_tensors import Placed, headers, read_tensor
 from qroar_core.models.formats.packing import Packing
 from qroar_core.models.formats.read_formats import packings_of
@@ -47,6 +47,7 @@ SIGNS = re.compile(  # of a quantized layer, in the names that formats give thei
     r"|[._]SCB|\.(scales|qweight|qzeros|qscales|g_idx|scb|weight_format|codebooks|codes|qdata|scale|zero|zeros|zp|wf))$"
     r"|quant_state|\.weight\.\w|\._(data|scale|shift)$|:(qdata|scale)$"
 )
+APPLIED = "its K/V cache scales are those of the preset fp8-calibrated"
 CACHE = (".k_scale", ".v_scale", ".kv_scale")  # of an attention's cache, under itself or its k_proj and v_proj
 
 
@@ -81,13 +82,15 @@ def stored_tensors(folder: Path, config: dict[str, Any] | None = None) -> tuple[
             raise BadCheckpoint(f"{name} lies beside its own quantized parts", where=str(folder), do="fetch it again")
         shape = layer_shape(folder, packing, stem, parts)
         tensors[name] = StoredTensor(shape, partial(weight, folder, packing, stem, parts))
-    return tensors, _label(packing, found, bool(cache))
+    return tensors, _label(packing, found, bool(cache), fp8_cache(block))
 
 
 def unapplied(folder: Path, config: dict[str, Any] | None = None) -> str:
     """What a folder whose weights are in full precision asks for beside them, which is not done; often empty."""
-    asked = quantization_of(folder, config) is not None and any(name.endswith(CACHE) for name in headers(folder))
-    return "its K/V cache scales are not applied" if asked else ""
+    block = quantization_of(folder, config)
+    if block is None or not any(name.endswith(CACHE) for name in headers(folder)):
+        return ""
+    return APPLIED if fp8_cache(block) else "its K/V cache scales are not applied"
 
 
 def packing_of(folder: Path) -> Packing:
@@ -111,10 +114,11 @@ def _written(placed: dict[str, Placed], packings: list[Packing]) -> Packing:
     return next((p for p in packings if any(name.endswith(f"{p.joint}{p.scales}") for name in placed)), packings[0])
 
 
-def _label(packing: Packing, found: dict[str, dict[str, Placed]], cache: bool) -> str:
+def _label(packing: Packing, found: dict[str, dict[str, Placed]], cache: bool, known: bool) -> str:
     scales = any(suffix in packing.unused for parts in found.values() for suffix in parts)
-    left = [*(["activation"] if scales else []), *(["K/V cache"] if cache else [])]
+    left = [*(["activation"] if scales else []), *(["K/V cache"] if cache and not known else [])]
     said = [f"its {' and '.join(left)} scales are not applied"] if left else []
+    said += [APPLIED] if cache and known else []
     if packing.activations and not scales:
         said.append("its kernels quantize activations as they come, here they stay exact")
     return f"{packing.label} ({'; '.join(said)})" if said else packing.label

@@ -19,10 +19,11 @@ def _mlx(bits: int) -> KVPreset:
         spec,
         "ml-explore/mlx-lm mlx_lm/models/cache.py QuantizedKVCache (d78bf58e); ml-explore/mlx "
         "mlx/backend/cpu/quantized.cpp quantize (846d1762)",
-        "Quantized from the first token (the Python API's quantized_kv_start=0); mlx_lm.generate's command "
-        "line waits for 5000 tokens. head_dim must be a multiple of 64.",
+        "Quantized from the first token (the Python API's quantized_kv_start=0); its command "
+        "lines wait for 5000 tokens unless told. head_dim must be a multiple of 64.",
         asked=f"mlx-lm `--kv-bits {bits}`",
         what="affine groups of 64 channels of a token, zero on the grid, from the first token on",
+        flags=("--kv-bits", str(bits), "--quantized-kv-start", "0"),
     )
 
 

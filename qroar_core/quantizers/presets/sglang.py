@@ -1,4 +1,4 @@
-"""SGLang: --kv-cache-dtype fp8_e4m3, fp8_e5m2, fp4_e2m1."""
+"""SGLang: --kv-cache-dtype fp8_e4m3, fp8_e5m2, fp4_mx_block16 (called fp4_e2m1 before 0.5.23)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def _fp8(name: str, levels: str) -> KVPreset:
         "A bare cast may give NaN beyond the largest number; here it saturates.",
         asked=f"SGLang `--kv-cache-dtype {name}`",
         what=f"8-bit floats ({levels}), scale 1.0",
+        flags=("--kv-cache-dtype", name),
     )
 
 
@@ -34,8 +35,9 @@ RUNTIME = Runtime(
             "FP4MXBlock16KVQuantizeUtil (0dae407b)",
             "Blocks of 16 where MXFP4 has 32, and scales rounded up. Its NVFP4 recipe goes through flashinfer with a "
             "scale a layer from the checkpoint: the preset nvfp4 at a scale of 1.0. head_dim must be a multiple of 16.",
-            asked="SGLang `--kv-cache-dtype fp4_e2m1`",
+            asked="SGLang `--kv-cache-dtype fp4_mx_block16`",
             what="4-bit floats (E2M1) in blocks of 16 channels of a token, scales the next power of two",
+            flags=("--kv-cache-dtype", "fp4_mx_block16"),
         ),
     },
 )

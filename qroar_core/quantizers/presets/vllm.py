@@ -73,7 +73,8 @@ _FROM_CHECKPOINT = KVPreset(
     _SCALES_FROM,
     "One k_scale and one v_scale a layer from the checkpoint; here the largest magnitude on calibration text "
     "over 448, which is what calibration tools write. Scales per head (compressed-tensors' attn_head) are not "
-    "modelled. A checkpoint without scales, as exports of this tool are, gets 1.0: the preset fp8.",
+    "modelled. Exports have scales when they are asked for them (--cache-scales); a checkpoint without gets 1.0: the "
+    "preset fp8. Those of a checkpoint are used as long as its RoPE and weights stay as they are.",
     "vLLM `--kv-cache-dtype fp8` with `k_scale`, `v_scale` in the checkpoint",
     "8-bit floats (e4m3), one calibrated scale a layer for K and for V",
     ("--kv-cache-dtype", "fp8"),

@@ -17,7 +17,7 @@ REMEDY = Remedy(
     "K and V cache",
     FREE,
     "nothing where the checkpoint carries them (vLLM reads a k_scale and a v_scale a layer for its fp8 cache); exports "
-    "of this tool do not write them",
+    "write those of the whole range, with --cache-scales",
     "this calibration: the present scale, and 1, 0.95 .. 0.5 of the calibrated range, on captured attention",
     _under,
     needs="a K or V cache with one static scale a layer (fp8, or --kv-scale tensor)",
