@@ -1,16 +1,19 @@
-"""Tables of the documents that are made from registries: `python -m docs.tables` writes them, a test compares them."""
+"""Tables of the documents that are made from registries or kept results: `python -m docs.tables` writes them.
+
+A test compares them.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from itertools import dropwhile, groupby, takewhile
 from pathlib import Path
 
 from qroar_core.diagnostics.figures import figures_of
 from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.readers import readers
+from qroar_core.exporters.readers import readers, runnable
 from qroar_core.interpolations.base import Range
 from qroar_core.interpolations.registry import stretching
 from qroar_core.maths.error_metrics import error_metrics
@@ -24,6 +27,7 @@ from qroar_core.specs import SearchSpec
 from qroar_core.transforms.registry import flag, kinds
 
 HERE = Path(__file__).parent
+RESULTS = HERE.parent / "benchmarks" / "results"
 
 
 def transforms_table() -> str:
@@ -53,6 +57,28 @@ def readers_table() -> str:
         rows.append(f"| {one.name} | {formats} | {runs} | {limits} | {one.source} |")
     head = "| runtime | reads | `verify --runtime` | what it does otherwise | stated from |"
     return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
+def measured_table() -> str:
+    """What every runtime made of the exports of the demo: rows that `python -m benchmarks --keep runtimes` kept."""
+    return kept_table(f"runtimes.{name}" for name in runnable())
+
+
+def hub_table() -> str:
+    """How many exports of well-known configs a runtime reads as transformers 5 does, as the same command kept it."""
+    return kept_table(sorted(path.stem for path in RESULTS.glob("runtimes.hub.*.md")))
+
+
+def kept_table(parts: Iterable[str]) -> str:
+    """The first tables of kept results, one below the other under one head; parts that were not kept are left out."""
+    found: list[str] = []
+    for part in parts:
+        path = RESULTS / f"{part}.md"
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            table = list(takewhile(lambda line: line.startswith("|"), dropwhile(lambda line: line[:1] != "|", lines)))
+            found += table[2:] if found else table
+    return "\n".join(found)
 
 
 def remedies_table() -> str:
@@ -184,6 +210,8 @@ TABLES = (  # document, table
     ("method.md", transforms_table),
     ("runtimes.md", formats_table),
     ("runtimes.md", readers_table),
+    ("runtimes.md", measured_table),
+    ("runtimes.md", hub_table),
     ("runtimes.md", remedies_table),
 )
 
@@ -197,7 +225,12 @@ def with_table(text: str, table: str) -> str:
     return found
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write every table anew where it stands."""
     for name, table in TABLES:
         path = HERE / name
         path.write_text(with_table(path.read_text(), table()))
+
+
+if __name__ == "__main__":
+    write()

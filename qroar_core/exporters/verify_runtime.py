@@ -10,7 +10,7 @@ from torch import Tensor
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.check import Check
 from qroar_core.exporters.forward_pass import SCORED
-from qroar_core.exporters.reader import Reader
+from qroar_core.exporters.install_runtime import installing
 from qroar_core.exporters.readers import readers, runnable
 from qroar_core.models.runtimes.run import Job, ask, is_installed, place_of
 
@@ -29,11 +29,6 @@ def require_runtime(name: str, format: str) -> None:
         raise BadSpec(f"{reader.label} does not read {format}", where="--runtime", do=f"export as one of {others}")
     if not is_installed(name, reader.module, here=reader.here):
         raise BadSpec(f"{reader.name} is not installed", where="--runtime", do=installing(name, reader))
-
-
-def installing(name: str, reader: Reader) -> str:
-    """The command that puts a runtime where it is looked for."""
-    return f"pip install --no-deps --target {place_of(name)} {' '.join(reader.packages)}"
 
 
 def verify_runtime(name: str, folder: Path, ids: Tensor, wanted: Tensor) -> Check:

