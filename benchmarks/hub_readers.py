@@ -57,9 +57,7 @@ def main(name: str) -> None:
                     said += 1
                 else:
                     unsaid.append(f"{folder.name}: {answer.error[:120] or kind}")
-    print(
-        f"| runtime | exports | {' | '.join(KINDS)} | of the last two, named by its limits |\n|---|---|---|---|---|---|"
-    )
+    print(f"| runtime | exports | {' | '.join(KINDS)} | of the last two, named by its limits |\n|{'---|' * 6}")
     cells = [str(counted[kind]) for kind in KINDS]
     print(f"| {reader.label} {version} | {counted.total()} | {' | '.join(cells)} | {said} |")
     if unsaid:

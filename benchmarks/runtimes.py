@@ -1,9 +1,8 @@
 """What every runtime makes of our exports: the demo model, stretched 8 times, past its trained window.
 
 Every interpolation, each without a transform, with random scales, and with random scales and angles. A runtime reads
-the exported folder in a process of its own, as `verify --runtime` asks it; llama.cpp reads a GGUF F16 of the same setup.
-The reference is transformers 5 on the same folder. Weights and arithmetic are float32 where a runtime
-has it.
+the exported folder in a process of its own, as `verify --runtime` asks it; llama.cpp a GGUF F16 of the same setup. The
+reference is transformers 5 on the same folder. Weights and arithmetic are float32 where a runtime has it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from qroar_core.models.runtimes.run import place_of
 
 
 def commands(name: str, reader: Reader) -> list[list[str]]:
-    """What is to be run, one after the other: a folder beside this environment's packages, or an environment of its own.
+    """What is to be run, one after the other: a folder before this environment's packages, or an own one.
 
     Args:
         name: of the reader's file.

@@ -65,7 +65,7 @@ class Reader:
         limits: what it does not do.
         worker: the file of `models/runtimes` that runs it for `verify --runtime`; "": it is not run from here.
         module: what is importable where it is installed.
-        packages: what pip installs, each with its version: with `--no-deps --target`, or into an environment of its own.
+        packages: what pip installs, each with its version: with `--no-deps --target`, or in an own environment.
         own: whether it takes an environment of its own. removed: what pip brings along there that breaks it.
         here: whether the module of this environment is that runtime.
         bound: nats, the mean |d ln p| against the source model that is rounding.

@@ -37,9 +37,8 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
             model.generation_config.eos_token_id = None
             asked = {"max_new_tokens": job["greedy"], "do_sample": False}
             prompt = ids[None, : -job["greedy"]]
-            made = model.generate(prompt, attention_mask=torch.ones_like(prompt), **asked)[
-                0, prompt.shape[1] :
-            ].tolist()
+            whole = model.generate(prompt, attention_mask=torch.ones_like(prompt), **asked)[0]
+            made = whole[prompt.shape[1] :].tolist()
         tokens = tokenizer(job["text"], add_special_tokens=False)["input_ids"]
         return {"values": values, "tokens": tokens, "greedy": made}
     except Exception as error:  # a reader refuses in its own words, whatever the class
