@@ -31,12 +31,13 @@ def require_runtime(name: str, format: str) -> None:
         raise BadSpec(f"{reader.name} is not installed", where="--runtime", do=installing(name, reader))
 
 
-def verify_runtime(name: str, folder: Path, ids: Tensor, wanted: Tensor) -> Check:
+def verify_runtime(name: str, folder: Path, ids: Tensor, wanted: Tensor, native: int = 0) -> Check:
     """What a runtime computes of the folder, on the last SCORED tokens of `ids`.
 
     Args:
         ids: int64 (1, tokens).
         wanted: NLL in nats that transformers of this environment gives of the folder, (1, SCORED).
+        native: the window that the model was trained for, tokens.
     """
     reader, place = readers()[name], place_of(name)
     there = place if place.is_dir() else None
@@ -46,6 +47,7 @@ def verify_runtime(name: str, folder: Path, ids: Tensor, wanted: Tensor) -> Chec
         return Check(question, f"it refuses the folder: {answer.error[:160]}", False, "see what it does not read above")
     apart = (torch.tensor(answer.values).double() + wanted[0].double()).abs()
     mean, largest = float(apart.mean()), float(apart.max())
+    where = "" if ids.shape[1] >= native + SCORED else " within the native window"
     same = mean <= reader.bound  # of no number: not
-    words = f"mean |d ln p| {mean:.2e}, largest {largest:.2e} nats over {SCORED} tokens"
+    words = f"mean |d ln p| {mean:.2e}, largest {largest:.2e} nats over {SCORED} tokens{where}"
     return Check(question, words, same, "see what this runtime does not do, or serve it elsewhere")
