@@ -48,9 +48,7 @@ def test_what_a_reader_makes_of_an_export_is_one_of_three_kinds():
 
 def test_a_runtime_that_is_not_there_is_a_line_that_installs_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("QROAR_CACHE", str(tmp_path))
-    with pytest.raises(
-        BadSpec, match="transformers4: transformers 4.57 is not installed; pip install --no-deps --target"
-    ):
+    with pytest.raises(BadSpec, match=r"^transformers4: transformers 4\.57 is not installed; pip install --no-deps"):
         runtimes.main("transformers4")
     assert __main__.main(["runtimes.transformers4", "runtimes.hub.transformers4"]) == 2
     assert capsys.readouterr().out.count("is not installed; pip install") == 2

@@ -49,9 +49,7 @@ def test_an_environment_of_its_own_loses_what_breaks_it(ran, tmp_path):
 
 def test_what_fails_is_one_line_and_leaves_nothing(ran, tmp_path):
     ran[1].append("install")
-    with pytest.raises(
-        BadOutput, match=r"One 1 cannot be installed \(ERROR: no such package\).*install one==1\.0"
-    ) as caught:
+    with pytest.raises(BadOutput, match=r"cannot be installed \(ERROR: no such package\).*install one==1\.0") as caught:
         install_runtime.install("one", OWN)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runtimes" / "one").exists()

@@ -48,9 +48,9 @@ STATE = "def cleanup_dist_env_and_memory():\n    pass\n"
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
-    files = {"": PACKAGE, "distributed": "", "distributed/parallel_state": STATE}
+    files = {"__init__": PACKAGE, "distributed/__init__": "", "distributed/parallel_state": STATE}
     for name, text in files.items():
-        file = tmp_path / "place" / "vllm" / (f"{name}.py" if "/" in name else f"{name}/__init__.py")
+        file = tmp_path / "place" / "vllm" / f"{name}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     return tmp_path / "place"
