@@ -64,11 +64,6 @@ def measured_table() -> str:
     return kept_table(f"runtimes.{name}" for name in runnable())
 
 
-def hub_table() -> str:
-    """How many exports of well-known configs a runtime reads as transformers 5 does, as the same command kept it."""
-    return kept_table(sorted(path.stem for path in RESULTS.glob("runtimes.hub.*.md")))
-
-
 def kept_table(parts: Iterable[str]) -> str:
     """The first tables of kept results, one below the other under one head; parts that were not kept are left out."""
     found: list[str] = []
@@ -211,7 +206,6 @@ TABLES = (  # document, table
     ("runtimes.md", formats_table),
     ("runtimes.md", readers_table),
     ("runtimes.md", measured_table),
-    ("runtimes.md", hub_table),
     ("runtimes.md", remedies_table),
 )
 

@@ -14,12 +14,14 @@ from qroar_core.models.runtimes.run import place_of
 
 
 def commands(name: str, reader: Reader) -> list[list[str]]:
-    """What is to be run, one after the other: a folder before this environment's packages, or an own one.
+    """What is to be run, one after the other: into a folder, an environment of its own, or this one.
 
     Args:
         name: of the reader's file.
     """
     place = place_of(name)
+    if not reader.worker:  # imported by this very environment
+        return [["pip", "install", *reader.packages]]
     if not reader.own:
         return [["pip", "install", "--no-deps", "--target", str(place), *reader.packages]]
     pip = str(place / "bin" / "pip")

@@ -12,8 +12,8 @@ from qroar_core.exporters import install_runtime
 from qroar_core.exporters.reader import Reader
 from qroar_core.exporters.readers import readers
 
-BESIDE = Reader(1, "One", "1", "a test", ("hf",), packages=("one==1.0", "two==2.0"))
-OWN = Reader(1, "One", "1", "a test", ("hf",), packages=("one==1.0",), own=True, removed=("three",))
+BESIDE = Reader(1, "One", "1", "a test", ("hf",), worker="w", packages=("one==1.0", "two==2.0"))
+OWN = Reader(1, "One", "1", "a test", ("hf",), worker="w", packages=("one==1.0",), own=True, removed=("three",))
 
 
 @pytest.fixture
@@ -37,6 +37,10 @@ def test_packages_go_into_a_folder(ran, tmp_path):
     assert str(install_runtime.install("one", BESIDE)) == place
     line = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", place, "one==1.0", "two==2.0"]
     assert ran[0] == [line]
+
+
+def test_what_is_imported_here_is_installed_here():
+    assert install_runtime.installing("llama_cpp", readers()["llama_cpp"]) == "pip install xllamacpp"
 
 
 def test_an_environment_of_its_own_loses_what_breaks_it(ran, tmp_path):
