@@ -19,6 +19,7 @@ from benchmarks import (
     gguf_memory,
     headline,
     house,
+    hub_readers,
     inplace,
     l2_penalty,
     llamacpp,
@@ -30,6 +31,7 @@ from benchmarks import (
     remedies,
     replication,
     retrieval,
+    runtimes,
     smollm2,
     tie_effects,
     tied_polish,
@@ -37,6 +39,7 @@ from benchmarks import (
     value_maps,
 )
 from benchmarks.int4_int3_w4 import NAMES, TEXTS
+from qroar_core.exporters.readers import runnable
 from qroar_core.models.text import COLLECTIONS
 
 Part = Callable[..., None]
@@ -51,6 +54,8 @@ PARTS: dict[str, Part] = {
     "llamacpp": llamacpp.main,
     "llamacpp-angles": llamacpp_angles.main,
     "inplace": inplace.main,
+    **{f"runtimes.{name}": partial(runtimes.main, name) for name in runnable()},
+    **{f"runtimes.hub.{name}": partial(hub_readers.main, name) for name in hub_readers.BOUNDS},
     "families": families.main,
     "gguf": gguf.main,
     "ggufmemory": gguf_memory.main,
@@ -97,6 +102,7 @@ RESUMED = (  # keep every pass on disk, and take `minutes`
     "headline-long-search",
     "error_metrics.demo",
     "error_metrics.smollm2",
+    *(f"runtimes.{name}" for name in runnable()),
     *(f"transforms.{text}.{name}" for text, name in transforms.ASKED),
 )
 

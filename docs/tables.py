@@ -1,17 +1,20 @@
-"""Tables of the documents that are made from registries: `python -m docs.tables` writes them, a test compares them."""
+"""Tables of the documents that are made from registries or kept results: `python -m docs.tables` writes them.
+
+A test compares them.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from itertools import dropwhile, groupby, takewhile
 from pathlib import Path
 
 from qroar_core.diagnostics.figures import figures_of
 from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.reader import Exported, Served
-from qroar_core.exporters.readers import readers
+from qroar_core.exporters.readers import readers, runnable
 from qroar_core.interpolations.base import Range
 from qroar_core.interpolations.registry import stretching
 from qroar_core.maths.error_metrics import error_metrics
@@ -25,6 +28,7 @@ from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.registry import flag, kinds
 
 HERE = Path(__file__).parent
+RESULTS = HERE.parent / "benchmarks" / "results"
 
 
 def transforms_table() -> str:
@@ -73,6 +77,23 @@ def _example(format: str) -> Served:
     path = Path("FOLDER", "model.gguf") if FORMATS[format].whole_file else Path("FOLDER")
     export = Exported(format, "llama", block, "bfloat16", 8192)
     return Served(path, export, RopeSpec("yarn", 4.0), 2048, 128, "half", 8192, QuantSpec())
+
+
+def measured_table() -> str:
+    """What every runtime made of the exports of the demo: rows that `python -m benchmarks --keep runtimes` kept."""
+    return kept_table(f"runtimes.{name}" for name in runnable())
+
+
+def kept_table(parts: Iterable[str]) -> str:
+    """The first tables of kept results, one below the other under one head; parts that were not kept are left out."""
+    found: list[str] = []
+    for part in parts:
+        path = RESULTS / f"{part}.md"
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            table = list(takewhile(lambda line: line.startswith("|"), dropwhile(lambda line: line[:1] != "|", lines)))
+            found += table[2:] if found else table
+    return "\n".join(found)
 
 
 def remedies_table() -> str:
@@ -205,6 +226,7 @@ TABLES = (  # document, table
     ("runtimes.md", formats_table),
     ("runtimes.md", readers_table),
     ("runtimes.md", serving_table),
+    ("runtimes.md", measured_table),
     ("runtimes.md", remedies_table),
 )
 
@@ -218,7 +240,12 @@ def with_table(text: str, table: str) -> str:
     return found
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write every table anew where it stands."""
     for name, table in TABLES:
         path = HERE / name
         path.write_text(with_table(path.read_text(), table()))
+
+
+if __name__ == "__main__":
+    write()

@@ -17,22 +17,29 @@ from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 
 TOKENS, SCORED = 96, 64  # of the embedded text that are read, and scored at their end
-CHARACTERS = 4096  # of that text that are coded: more than TOKENS of any tokenizer
+CHARACTERS = 43  # of that text for a token, more than of any tokenizer
+LONGEST = 2048  # tokens that a runtime is asked to read
 
 
-def sample_ids(loaded: LoadedModel) -> Tensor:
-    """int64 (1, TOKENS): the beginning of the embedded held-out text, with BOS where windows of it have one.
+def tokens_past(loaded: LoadedModel) -> int:
+    """Tokens of a text whose last SCORED lie past the native window; TOKENS where that is longer than LONGEST."""
+    past = loaded.geometry.original_context + SCORED
+    return past if TOKENS < past <= LONGEST else TOKENS
+
+
+def sample_ids(loaded: LoadedModel, tokens: int = TOKENS) -> Tensor:
+    """int64 (1, tokens): the beginning of the embedded held-out text, with BOS where windows of it have one.
 
     Nothing is measured on it, so tokens that the embedding has no row for are left out, and where a tokenizer has too
     few tokens for it token 0 fills the rest.
     """
     tokenizer = loaded.tokenizer
     rows = embedding_rows(tokenizer) or loaded.geometry.vocab_size
-    text = split("heldout")[0].text[:CHARACTERS]
+    text = split("heldout")[0].text[: CHARACTERS * tokens]
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     ids = [bos_id(tokenizer), *ids] if adds_bos(tokenizer) else ids
-    held = [i for i in ids if i < rows][:TOKENS]
-    return torch.tensor([held + [0] * (TOKENS - len(held))], dtype=torch.int64)
+    held = [i for i in ids if i < rows][:tokens]
+    return torch.tensor([held + [0] * (tokens - len(held))], dtype=torch.int64)
 
 
 def scored(loaded: LoadedModel, condition: Condition, ids: Tensor) -> tuple[Tensor, Tensor]:

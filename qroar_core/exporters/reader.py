@@ -115,7 +115,8 @@ class Reader:
         recipe: how it is started with an export; None of one that it does not serve.
         worker: the file of `models/runtimes` that runs it for `verify --runtime`; "": it is not run from here.
         module: what is importable where it is installed.
-        packages: for `pip install --no-deps --target`, each with its version; none: it takes an environment of its own.
+        packages: what pip installs, each with its version: with `--no-deps --target`, or in an own environment.
+        own: whether it takes an environment of its own. removed: what pip brings along there that breaks it.
         here: whether the module of this environment is that runtime.
         bound: nats, the mean |d ln p| against the source model that is rounding.
     """
@@ -130,6 +131,8 @@ class Reader:
     worker: str = ""
     module: str = ""
     packages: tuple[str, ...] = ()
+    own: bool = False
+    removed: tuple[str, ...] = ()
     here: bool = True
     bound: float = 1e-3
 

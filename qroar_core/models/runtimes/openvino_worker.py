@@ -33,7 +33,15 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
         logits = model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).logits[0]
         ln = logits[job["first"] - 1 : -1].double().log_softmax(-1)
         values = ln.gather(1, ids[job["first"] :, None])[:, 0].tolist()
-        return {"values": values, "tokens": tokenizer(job["text"], add_special_tokens=False)["input_ids"]}
+        made: list[int] = []
+        if job["greedy"]:
+            model.generation_config.eos_token_id = None
+            asked = {"max_new_tokens": job["greedy"], "do_sample": False}
+            prompt = ids[None, : -job["greedy"]]
+            whole = model.generate(prompt, attention_mask=torch.ones_like(prompt), **asked)[0]
+            made = whole[prompt.shape[1] :].tolist()
+        tokens = tokenizer(job["text"], add_special_tokens=False)["input_ids"]
+        return {"values": values, "tokens": tokens, "greedy": made}
     except Exception as error:  # a reader refuses in its own words, whatever the class
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
 

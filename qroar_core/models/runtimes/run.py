@@ -33,21 +33,24 @@ class Job:
         ids: tokens that are read in one pass.
         first: the first token of these that is scored.
         text: to be cut into tokens by the reader.
+        greedy: how many tokens it is to continue ids[:-greedy] by, the likeliest each time.
     """
 
     folder: str
     ids: list[int]
     first: int
     text: str = ""
+    greedy: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a reader makes of a job: ln p in nats of ids[first:], and the tokens of the text; or why it refused."""
+    """What a reader makes of a job: ln p in nats of ids[first:], the text's tokens, those it goes on by; or why not."""
 
     values: list[float]
     tokens: list[int]
     error: str = ""
+    greedy: tuple[int, ...] = ()
 
 
 def place_of(name: str) -> Path:
@@ -105,4 +108,4 @@ def ask(worker: str, jobs: Sequence[Job], place: Path | None) -> tuple[str, list
 def _answer(one: dict[str, Any]) -> Answer:
     if "error" in one:
         return Answer([], [], one["error"])
-    return Answer([float(x) for x in one["values"]], list(one["tokens"]))
+    return Answer([float(x) for x in one["values"]], list(one["tokens"]), greedy=tuple(one.get("greedy", ())))

@@ -45,8 +45,8 @@ def test_jobs_arrive_and_answers_come_back_in_their_order(interpreter, tmp_path,
     assert (first.values[0], math.isnan(first.values[1]), first.tokens) == (-1.0, True, [3])
     assert second == Answer([], [], "ValueError: no")
     assert json.loads((tmp_path / "asked.json").read_text()) == [
-        {"folder": f"{tmp_path}/some/folder", "ids": [5, 6, 7], "first": 2, "text": "a text"},
-        {"folder": "/other", "ids": [1], "first": 1, "text": ""},
+        {"folder": f"{tmp_path}/some/folder", "ids": [5, 6, 7], "first": 2, "text": "a text", "greedy": 0},
+        {"folder": "/other", "ids": [1], "first": 1, "text": "", "greedy": 0},
     ]
     option, worker, offline, path = (tmp_path / "line").read_text().split()
     assert (option, offline, path) == ("-P", "1", "[]")  # its own packages, not those of this environment
