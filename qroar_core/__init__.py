@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from qroar_core.library.results import TieChoice as TieChoice
     from qroar_core.library.rope import load_rope as load_rope
     from qroar_core.library.search import Search as Search
+    from qroar_core.library.sweep_call import sweep as sweep
     from qroar_core.library.transform import Transform as Transform
     from qroar_core.models.loaded import LoadedModel as Model
     from qroar_core.setup import Setup as Setup
@@ -65,6 +66,7 @@ _WHERE = {
     "load_rope": "library.rope",
     "Search": "library.search",
     "Transform": "library.transform",
+    "sweep": "library.sweep_call",
     **dict.fromkeys(("Setup", "quantization"), "setup"),
     "Model": "models.loaded:LoadedModel",
     "Rope": "specs:RopeSpec",
@@ -74,7 +76,7 @@ _WHERE = {
 }
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
-__all__ += ["RopeSearch", "TieChoice", "choose_ties", "load_rope", "search", "ties", "tune_rope"]
+__all__ += ["RopeSearch", "TieChoice", "choose_ties", "load_rope", "search", "sweep", "ties", "tune_rope"]
 
 
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others

@@ -252,3 +252,18 @@ EXPORT = [
     _option("weight_group", int | None, None, "group size of w4a16, in inputs; default 128", "--group-size"),
 ]
 OUT = [_option("out", str | None, None, "output folder; the command creates it", metavar="DIR")]
+SWEEP = [
+    inspect.Parameter(
+        "file",
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[str, typer.Argument(help="YAML file of the sweep", metavar="FILE")],
+    ),
+    *(one for one in MODEL if one.name in ("device", "dtype")),
+    _option(
+        "cells",
+        str | None,
+        None,
+        "folder that keeps finished cells for every sweep; machines that share it compute no cell twice",
+        metavar="DIR",
+    ),
+]

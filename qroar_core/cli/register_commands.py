@@ -6,6 +6,7 @@ from qroar_core.cli import app as _stages
 from qroar_core.cli import dashboard as _dashboard
 from qroar_core.cli import evidence as _evidence
 from qroar_core.cli import rope_command as _rope_command
+from qroar_core.cli import sweep_command as _sweep_command
 from qroar_core.cli.root import app
 
-__all__ = ["_dashboard", "_evidence", "_rope_command", "_stages", "app"]
+__all__ = ["_dashboard", "_evidence", "_rope_command", "_stages", "_sweep_command", "app"]
