@@ -14,7 +14,18 @@ from qroar_core.specs.remedies import REMEDIES
 from qroar_core.specs.stages import OBJECTIVES
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("load", "diagnose", "choose_ties", "search", "evaluate", "retrieve", "compare", "tune_rope", "export")
+STAGES = (
+    "load",
+    "diagnose",
+    "choose_ties",
+    "search",
+    "evaluate",
+    "retrieve",
+    "compare",
+    "tune_rope",
+    "sweep",
+    "export",
+)
 CLASSES = ("Diagnosis", "TieChoice", "Search", "Evaluation", "Retrieval", "Comparison", "RopeSearch", "Transform")
 
 

@@ -58,7 +58,7 @@ def test_what_is_left_out_is_what_a_command_has(tmp_path):
         ({"models": "demo"}, "s.yaml, models: must be a list of at least one, got 'demo'"),
         ({"models": [3]}, "s.yaml, models[0]: must be a model, got 3"),
         ({"ropes": ["yarn"]}, "s.yaml, ropes[0]: must be a table, got 'yarn'; write {method: yarn, factor: 4}"),
-        ({"ropes": [{"method": "yarm", "factor": 4}]}, "s.yaml, ropes[0]: method: unknown rope method 'yarm'"),
+        ({"ropes": [{"method": "yarm", "factor": 4}]}, "s.yaml, ropes[0]: unknown rope method 'yarm'"),
         ({"ropes": [{"method": "yarn", "fcator": 4}]}, "s.yaml, ropes[0]: unknown key 'fcator'; choose from method"),
         ({"ropes": [{"method": "yarn"}]}, "s.yaml, ropes[0]: it has no factor"),
         ({"ropes": [{"method": "linear", "factor": 2, "beta_fast": 3}]}, "s.yaml, ropes[0]: linear takes no beta_fast"),
