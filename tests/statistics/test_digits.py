@@ -5,7 +5,7 @@ import pytest
 from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.outliers import figure as outliers
-from qroar_core.figures.nulls import in_words
+from qroar_core.figures.nulls import in_words, null_table
 from qroar_core.runs.html_page import table_html
 from qroar_core.statistics.digits import largest, ranged, shown, within
 from tests.helpers import planted
