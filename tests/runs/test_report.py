@@ -11,8 +11,8 @@ from qroar_core.diagnostics.band_table import band_table
 from qroar_core.diagnostics.bands.figure import short_titles
 from qroar_core.evaluation.continuations_result import Continuation, Continuations
 from qroar_core.figures.gallery import gallery
-from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.html_page import table_html
+from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.report import report_html
 from tests.helpers import hostile, planted
 
