@@ -22,7 +22,7 @@ from qroar_core.sweeps.sweep_file import Budget, Sweep
 from qroar_core.sweeps.table import frame_of, write_table
 from qroar_core.transforms.file import write_atomically
 
-ASKED, REPORT, COUNTS = "sweep.yaml", "report.html", "shared.json"
+ASKED, REPORT, COUNTS = "asked.yaml", "report.html", "shared.json"
 EVERY = 30.0  # seconds between tables while cells are under way
 
 
