@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from qroar_core.library.results import TieChoice as TieChoice
     from qroar_core.library.rope import load_rope as load_rope
     from qroar_core.library.search import Search as Search
+    from qroar_core.library.sweep_call import sweep as sweep
     from qroar_core.library.task_scores import TaskScores as TaskScores
     from qroar_core.library.transform import Transform as Transform
     from qroar_core.models.loaded import LoadedModel as Model
@@ -72,6 +73,7 @@ _WHERE = {
     "load_rope": "library.rope",
     "Search": "library.search",
     "Transform": "library.transform",
+    "sweep": "library.sweep_call",
     **dict.fromkeys(("Setup", "quantization"), "setup"),
     "Model": "models.loaded:LoadedModel",
     "Rope": "specs:RopeSpec",
@@ -82,7 +84,7 @@ _WHERE = {
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
 __all__ += ["LayerChoice", "RopeSearch", "TaskScores", "TieChoice", "choose_ties", "lm_eval", "load_rope"]
-__all__ += ["protect_layers", "search", "ties", "tune_rope"]
+__all__ += ["protect_layers", "search", "sweep", "ties", "tune_rope"]
 
 
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others

@@ -56,6 +56,13 @@ class Fault:
 
 FAULTS = (
     Fault(
+        "only the last exclusion of a sweep counts",
+        "sweeps/sweep_file.py",
+        "gone |= mine",
+        "gone = mine",
+        "sweeps/test_sweep_file.py",
+    ),
+    Fault(
         "bounds of a band may leave 1 out",
         "specs/stages.py",
         "if not -WIDEST <= low <= 0 <= high <= WIDEST:",

@@ -39,6 +39,7 @@ GROUND = (
     "plain_file",
     "disk_name",
     "large_imports",
+    "shared",
 )
 ORDER = (
     *("diagnostics", "scale_search", "evaluation", "retrieval", "harness", "remedies"),
@@ -107,7 +108,9 @@ def layer_of(module: str) -> str:
     part = rest[0] if rest else "__init__"
     if part in ("__main__", "cli"):
         return "faces"
-    if part in ("library", "setup") or not rest:  # the package itself offers what the library has, when it is asked for
+    if (
+        part in ("library", "setup", "sweeps") or not rest
+    ):  # the package itself offers what the library has, when it is asked for
         return "library"
     if part == "setting":
         return "models"

@@ -242,3 +242,18 @@ RETRIEVE_TOO = [
     option("retrieve", bool, False, "also test retrieval of numbers hidden in held-out text", "--retrieve"),
 ]
 OUT = [option("out", str | None, None, "output folder; the command creates it", metavar="DIR")]
+SWEEP = [
+    inspect.Parameter(
+        "file",
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[str, typer.Argument(help="YAML file of the sweep", metavar="FILE")],
+    ),
+    *(one for one in MODEL if one.name in ("device", "dtype")),
+    option(
+        "cells",
+        str | None,
+        None,
+        "folder that keeps finished cells for every sweep; machines that share it compute no cell twice",
+        metavar="DIR",
+    ),
+]

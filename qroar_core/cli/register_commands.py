@@ -8,6 +8,16 @@ from qroar_core.cli import evidence as _evidence
 from qroar_core.cli import harness_command as _harness_command
 from qroar_core.cli import layers_command as _layers_command
 from qroar_core.cli import rope_command as _rope_command
+from qroar_core.cli import sweep_command as _sweep_command
 from qroar_core.cli.root import app
 
-__all__ = ["_dashboard", "_evidence", "_harness_command", "_layers_command", "_rope_command", "_stages", "app"]
+__all__ = [
+    "_dashboard",
+    "_evidence",
+    "_harness_command",
+    "_layers_command",
+    "_rope_command",
+    "_stages",
+    "_sweep_command",
+    "app",
+]

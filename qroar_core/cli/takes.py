@@ -13,7 +13,7 @@ from qroar_core.cli.settings import check
 from qroar_core.errors import BadSpec
 from qroar_core.large_imports import large_imports
 
-ARGUMENTS = ("model", "what")  # named by their place
+ARGUMENTS = ("model", "what", "file")  # named by their place
 
 
 def refuse_empty(options: dict[str, Any]) -> None:

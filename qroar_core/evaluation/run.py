@@ -11,6 +11,7 @@ tokens. Beyond model and cache, memory holds what one chunk needs and three numb
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,14 +22,13 @@ from qroar_core.evaluation.findings import findings, position_curve
 from qroar_core.evaluation.kl_report import kl_report
 from qroar_core.evaluation.result import Evaluation, Row
 from qroar_core.interpolations.checkpoint_rope import promised_length
-from qroar_core.models.calibrate import calibrated
-from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.score import Divergence
+from qroar_core.models.shared_losses import SharedLosses
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Documents, windows
-from qroar_core.models.window_losses import TokenLosses, measure
+from qroar_core.models.window_losses import TokenLosses
 from qroar_core.progress import OnStep, Step, no_progress, subprogress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.result import exp
@@ -62,6 +62,7 @@ def run(
     on_step: OnStep = no_progress,
     *,
     rotation_tuned: Scales | None = None,
+    shared: SharedLosses | None = None,
 ) -> Evaluation:
     """Measure every condition at every length.
 
@@ -69,6 +70,7 @@ def run(
         tuned, smooth: scales to compare with identity; None leaves the condition out.
         documents: held-out text.
         rotation_tuned: scales that were searched under `rotated(quant)`; measured under it, beside the rotation alone.
+        shared: what evaluations before have measured on the same windows is taken from here, not measured again.
     Raises:
         BadText: too little text for the windows asked.
         BadSpec: targets or a stride that fill the shortest length, or scales for a rotation that does not apply.
@@ -86,23 +88,13 @@ def run(
     curves: dict[str, list[list[float]]] = {}
     for length in lengths:
         ids = sliding(texts.ids, length, targets, stride, texts.opening)
-        with HiddenStateFile(stride) as states:
+        with SharedLosses() if shared is None else nullcontext(shared) as losses:
+            measured = losses.on(loaded, rope, ids, stride, spec.chunk)
             reference: TokenLosses | None = None
             for one in named:
                 step = subprogress(_as_evaluate(on_step), done, done + 1, total)
-                condition = calibrated(loaded, one.condition, ids[:1], spec.chunk)
-                seen = measure(
-                    loaded,
-                    condition,
-                    ids,
-                    stride,
-                    chunk=spec.chunk,
-                    what=f"{CONDITION_WORDS[one.key]}, {length:,} tokens",
-                    on_step=step,
-                    keep=states if reference is None and len(named) > 1 else None,
-                    against=None if reference is None else states,
-                )
-                seen = _by_text(seen, len(texts))
+                what = f"{CONDITION_WORDS[one.key]}, {length:,} tokens"
+                seen = _by_text(measured.losses(one.condition, what, step), len(texts))
                 reference = reference or seen
                 rows.append(_row(length, one, seen, reference))
                 nll[f"{length}/{one.key}"] = seen.per_window

@@ -57,6 +57,15 @@ def rope_from_file(path: Path | str) -> RopeSpec:
         raise BadSpec(f"cannot be read: {reason(problem)}", where=where, do=f"give {EXAMPLE}") from problem
     except OSError as problem:
         raise BadSpec(f"cannot be read: {reason(problem)}", where=where, do="check the path") from problem
+    return rope_of_entries(content, where)
+
+
+def rope_of_entries(content: object, where: str) -> RopeSpec:
+    """The interpolation that a file's table of plain values says; `where` names the file, and the place in it.
+
+    Raises:
+        BadSpec: no table, an entry that its method does not read, or numbers that it cannot take.
+    """
     if not isinstance(content, dict):
         raise BadSpec("is no interpolation", where=where, do=f"give {EXAMPLE}")
     unknown = [name for name in content if name not in FIELDS]

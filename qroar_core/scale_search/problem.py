@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +28,7 @@ from qroar_core.scale_search.cached import CachedObjective
 from qroar_core.scale_search.l2_penalty import pull
 from qroar_core.scale_search.result import Verdict
 from qroar_core.setting import Setting
+from qroar_core.shared import Shared
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.specs.labels import capital
 from qroar_core.transforms.baselines import spread_axes_evenly
@@ -45,13 +47,16 @@ class SearchProblem:
     quant: QuantSpec
     spec: SearchSpec
     texts: Texts
+    captures: Shared[Capture] | None = None  # of searches before this one
     bands: Bands = field(init=False)
     length: int = field(init=False)  # tokens per window
 
     @classmethod
-    def of(cls, loaded: LoadedModel, setting: Setting, texts: Texts) -> SearchProblem:
+    def of(
+        cls, loaded: LoadedModel, setting: Setting, texts: Texts, captures: Shared[Capture] | None = None
+    ) -> SearchProblem:
         """What the search of a setting is about."""
-        return cls(loaded, setting.rope, setting.quant, setting.search, texts)
+        return cls(loaded, setting.rope, setting.quant, setting.search, texts, captures)
 
     def __post_init__(self) -> None:
         self.loaded.geometry.require_granularity(self.spec.granularity)
@@ -159,16 +164,25 @@ class SearchProblem:
 
     def captured(self, ids: Tensor, on_step: OnStep) -> Capture:
         """q, k and v of windows of text, q at sampled rows that read some key rounded."""
-        return capture(
-            self.loaded,
-            self.rope,
-            ids,
-            self.spec.query_rows,
-            seed=self.spec.seed,
-            on_step=on_step,
-            first_row=first_rounded_row(self.quant),
-            offset=self.spec.k_offset,
-        )
+        spec, first_row = self.spec, first_rounded_row(self.quant)
+
+        def read() -> Capture:
+            return capture(
+                self.loaded,
+                self.rope,
+                ids,
+                spec.query_rows,
+                seed=spec.seed,
+                on_step=on_step,
+                first_row=first_row,
+                offset=spec.k_offset,
+            )
+
+        if self.captures is None:
+            return read()
+        text = hashlib.sha256(ids.cpu().numpy().tobytes()).hexdigest()
+        asked = (tuple(ids.shape), text, self.rope, spec.query_rows, spec.seed, first_row, spec.k_offset)
+        return self.captures.of((self.loaded.checksum, str(self.loaded.dtype), *asked), read)
 
     def objective(self, taken: Capture) -> CachedObjective:
         """The cached objective on what was captured."""

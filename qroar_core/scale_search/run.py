@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.models.capture import Capture
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, no_progress
@@ -22,6 +23,7 @@ from qroar_core.scale_search.problem import SearchPlan, SearchProblem
 from qroar_core.scale_search.runner import SearchRunner
 from qroar_core.scale_search.validation import decide
 from qroar_core.setting import Setting
+from qroar_core.shared import Shared
 from qroar_core.transforms.scales import Scales
 
 
@@ -33,6 +35,7 @@ def run(
     on_step: OnStep = no_progress,
     resume: SearchOutcome | None = None,
     storage: Path | None = None,
+    captures: Shared[Capture] | None = None,
 ) -> SearchOutcome:
     """Search, guard and decide.
 
@@ -41,13 +44,15 @@ def run(
         diagnosis: its tail inflation widens the bounds; without one only the pressure shapes them.
         resume: the `partial` of a cancelled search under the same setting; only what it had left is tried.
         storage: a file through which processes share the candidates of the optuna method; see shared_study.py.
+        captures: q, k and v that a search before read from the same text are taken from here, not read again.
     Raises:
         BadText: too little text. BadSpec: an objective that cannot see the quantizer, or a search not to be shared.
         BadOutput: a storage of another setting.
         Cancelled: raised by `on_step`; its `partial` is the outcome so far, or None before any candidate.
     """
     with loaded.lock:
-        return SearchRunner(SearchProblem.of(loaded, setting, texts), on_step, resume, storage).outcome(diagnosis)
+        problem = SearchProblem.of(loaded, setting, texts, captures)
+        return SearchRunner(problem, on_step, resume, storage).outcome(diagnosis)
 
 
 def join(

@@ -6,6 +6,7 @@ import torch
 from qroar_core.errors import BadOutput, Cancelled
 from qroar_core.evaluation import run as evaluate
 from qroar_core.models import hidden_state_file as states_module
+from qroar_core.models import shared_losses
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.text import Document, windows
 from qroar_core.setting import Setting
@@ -50,7 +51,7 @@ def opened(monkeypatch, tmp_path):
             super().__init__(targets)
             files.append(self._file)
 
-    monkeypatch.setattr(evaluate, "HiddenStateFile", Noted)
+    monkeypatch.setattr(shared_losses, "HiddenStateFile", Noted)
     return files
 
 

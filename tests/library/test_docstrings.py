@@ -25,6 +25,7 @@ STAGES = (
     "compare",
     "protect_layers",
     "tune_rope",
+    "sweep",
     "export",
 )
 CLASSES = (

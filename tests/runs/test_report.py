@@ -11,8 +11,9 @@ from qroar_core.diagnostics.band_table import band_table
 from qroar_core.diagnostics.bands.figure import short_titles
 from qroar_core.evaluation.continuations_result import Continuation, Continuations
 from qroar_core.figures.gallery import gallery
+from qroar_core.runs.html_page import table_html
 from qroar_core.runs.manifest import Manifest
-from qroar_core.runs.report import _table, report_html
+from qroar_core.runs.report import report_html
 from tests.helpers import hostile, planted
 
 MANIFEST = Manifest(
@@ -211,5 +212,5 @@ def test_the_bands_table_has_the_digits_that_the_command_line_has():
 
 def test_numbers_beside_their_error_go_to_its_place():
     frame = pd.DataFrame({"rms": [0.123456, 2.0], "standard_error": [0.03, None], "kl": [0.123456, 1.0]})
-    _, first, second = cells(_table(frame))
+    _, first, second = cells(table_html(frame))
     assert (first, second) == (["0.12", "0.03", "0.12346"], ["2", "", "1"])

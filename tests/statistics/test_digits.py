@@ -6,7 +6,7 @@ from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.figures.nulls import in_words, null_table
-from qroar_core.runs.report import _table
+from qroar_core.runs.html_page import table_html
 from qroar_core.statistics.digits import largest, ranged, shown, within
 from tests.helpers import planted
 
@@ -99,7 +99,7 @@ def test_figures_and_reports_show_two_digits_of_a_largest_value_and_tables_keep_
     assert shown.title.startswith("Keys after RoPE peaks at 17: ") or " peaks at 17: " in shown.title
     assert any(": 17 in channel" in words for words in shown.figure.data[1].text)
     assert set(shown.table["peak"]) == {16.9712}
-    written = _table(shown.table)
+    written = table_html(shown.table)
     assert "<td>17</td>" in written
     assert "16.97" not in written
     ranges = dilation.by_position(found.model_copy(update={"dilation": _loud(found.dilation)}), 0)

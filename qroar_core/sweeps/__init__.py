@@ -1,0 +1,1 @@
+"""Sweeps: many setups measured in one command, each cell a run folder, what they share computed once."""

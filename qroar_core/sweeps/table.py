@@ -1,0 +1,46 @@
+"""The table of a sweep: one row a cell, as CSV and as parquet."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from qroar_core.errors import BadOutput
+from qroar_core.plain_file import reason
+from qroar_core.sweeps.result import COLUMNS, SweepRow
+from qroar_core.transforms.file import temporary_prefix, write_atomically
+
+CSV, PARQUET = "table.csv", "table.parquet"
+WHOLE = ("length", "windows", "seed")
+NUMBERS = ("factor", "nll", "nll_reference", "loss", "loss_low", "loss_high", "kl", "bytes_per_token", "seconds")
+
+
+def frame_of(rows: Sequence[SweepRow]) -> pd.DataFrame:
+    """A column a field of `SweepRow`; what was not measured is missing, and columns have one type however many are."""
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
+    return frame.astype({**dict.fromkeys(WHOLE, "Int64"), **dict.fromkeys(NUMBERS, "float64")})
+
+
+def write_table(folder: Path, frame: pd.DataFrame) -> None:
+    """Write both files, each whole or not at all.
+
+    Raises:
+        BadOutput: the disk is full or the folder cannot be written.
+    """
+    write_atomically(folder / CSV, frame.to_csv(index=False, lineterminator="\n"))
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=temporary_prefix(PARQUET))
+    os.close(handle)
+    try:
+        frame.to_parquet(temporary, index=False, engine="pyarrow")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, folder / PARQUET)
+    except OSError as error:
+        do = "free some room or choose another folder"
+        raise BadOutput(f"cannot be written: {reason(error)}", where=str(folder / PARQUET), do=do) from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
