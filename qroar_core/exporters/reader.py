@@ -117,6 +117,7 @@ class Reader:
         module: what is importable where it is installed.
         packages: what pip installs, each with its version: with `--no-deps --target`, or in an own environment.
         own: whether it takes an environment of its own. removed: what pip brings along there that breaks it.
+        keeps_layers: whether it can be told which layers keep their cache in the model's dtype.
         here: whether the module of this environment is that runtime.
         bound: nats, the mean |d ln p| against the source model that is rounding.
     """
@@ -133,6 +134,7 @@ class Reader:
     packages: tuple[str, ...] = ()
     own: bool = False
     removed: tuple[str, ...] = ()
+    keeps_layers: bool = False
     here: bool = True
     bound: float = 1e-3
 

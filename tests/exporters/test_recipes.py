@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,17 @@ def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo, preset, w
     recipe = of(demo, "vLLM 0.32", quant=preset_quant(preset))
     assert recipe.code == f"vllm serve out --max-model-len 1024 {words}".strip()
     assert any("measure what you will serve" in note for note in recipe.notes) == (not words)
+
+
+def test_kept_layers_are_an_option_of_vllm_and_said_of_the_others(demo):
+    quant = replace(preset_quant("fp8"), keep_layers=(0, 3))
+    made = recipes(served_setting(demo, YARN, quant, 1024, Path("out"), "hf"))
+    vllm = made.pop("vLLM 0.32")
+    assert vllm.code.endswith("--kv-cache-dtype fp8 --kv-cache-dtype-skip-layers 0 3")
+    assert not any("layers 0, 3" in note for note in vllm.notes)
+    assert made
+    for recipe in made.values():
+        assert "layers 0, 3" in recipe.notes[-1]
 
 
 def of(model, name, rope=YARN, quant=PLAIN, format="hf", **named):

