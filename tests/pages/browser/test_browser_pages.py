@@ -26,7 +26,7 @@ FIRST_SCREEN = 900  # pixels, of 1440 x 900
 STOPS = 26  # presses of Tab from an empty Start page to a started search
 FIGURES = {f"Learn {lesson}": 2 if lesson == "aliasing" else 1 for lesson in QUESTIONS}
 FIGURES |= {"Bands": 1, "Pressure": 6, "Tails": 4, "Outliers": 11, "Noise": 11, "Tune": 2, "Evaluate": 6}
-FIGURES |= {"Remedies": 2}
+FIGURES |= {"Remedies": 4}
 SAID = re.compile(r"^(Significant gain: |No significant gain: keep identity)")
 FOCUS = """() => {
   const e = document.activeElement;
@@ -54,6 +54,7 @@ def finished(dashboard):
     spec = ComparisonSpec(search=asked.search, windows=reading.windows, seed=reading.seed, fewer=reading.fewer)
     name = file_of(("compare", "", "", "", asked.reading, asked.rope, asked.quant, spec))
     planted = planted_comparison.comparison(planted_comparison.COST | {"kvquant": 0.0})  # recovers all
+    planted = planted.model_copy(update={"layers": planted_comparison.layers()})
     (dashboard.runs / "demo" / name).write_text(planted.to_json())
     return f"{dashboard.address}/?run=demo"
 
