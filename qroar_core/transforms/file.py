@@ -45,7 +45,7 @@ def to_file(
     content = ScalesFile(
         model=identity_of(loaded),
         rope=written(rope),
-        quantization=asdict(quant),
+        quantization=written(quant),
         mode=scales.mode,
         granularity=scales.granularity,
         bands=list(scales.bands),
