@@ -38,7 +38,7 @@ from qroar_core.scale_search.result import SearchReport
 from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
-from qroar_core.specs.written import written
+from qroar_core.specs.written import YOUNGER, written
 from qroar_core.transforms.registry import switches
 from qroar_core.transforms.result import ScalesFile
 
@@ -233,18 +233,17 @@ def _kept_scales(
         yield f"g: {what}, {SEARCH_FILE} and {EVALUATION_FILE} say that {wanted} kept"
 
 
-def _plain(noted: dict[str, Any]) -> dict[str, Any]:
-    """A spec as a file has it."""
-    plain: dict[str, Any] = json.loads(json.dumps(rounded(noted)))
-    return plain
+def _plain(noted: Any) -> Any:
+    """A spec, or a field of one, as a file has it."""
+    return json.loads(json.dumps(rounded(noted)))
 
 
 def _differences(at: str, said: Any, wanted: Any) -> Iterator[str]:
-    """What was noted otherwise. Options younger than the file are not in it, and display names decide nothing."""
+    """What was noted otherwise. Options younger than a file are left out of it, and display names decide nothing."""
     if isinstance(said, dict) and isinstance(wanted, dict):
         for name, value in said.items():
             if name != "name":
-                yield from _differences(f"{at}.{name}", value, wanted.get(name))
+                yield from _differences(f"{at}.{name}", value, wanted.get(name, _plain(YOUNGER.get(name))))
     elif said != wanted:
         yield f"{at}: {json.dumps(said)[:60]}, but the manifest has {json.dumps(wanted)[:60]}"
 
