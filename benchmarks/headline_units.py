@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -56,7 +56,7 @@ def setting_of(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec) -> dict[st
         "torch": version("torch"),
         "transformers": version("transformers"),
         "rope": written(rope),
-        "quantization": asdict(quant),
+        "quantization": written(quant),
     }
 
 

@@ -298,8 +298,8 @@ FAULTS = (
     Fault(
         "the library's export leaves out the interpolation",
         "library/calls.py",
-        "    rope = resolved(model, setup, on_step).rope\n",
-        "    rope = type(resolved(model, setup, on_step).rope)()\n",
+        "    rope, length = setting.rope, setting.search.length or 0\n",
+        "    rope, length = type(setting.rope)(), setting.search.length or 0\n",
         "library/test_readme.py",
         slow=True,
     ),

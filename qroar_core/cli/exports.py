@@ -81,7 +81,6 @@ def require_heard(options: dict[str, Any]) -> None:
         BadSpec: names the option.
     """
     from qroar_core.cli.settings import quant_spec
-    from qroar_core.exporters.cache_scales import require_scaled_cache
     from qroar_core.specs import QuantSpec
 
     scales = options["cache_scales"]
@@ -93,6 +92,8 @@ def require_heard(options: dict[str, Any]) -> None:
         if options.get(name) is not None and not scales:
             raise BadSpec("an export reads no text", where=f"--{name}", do="add --cache-scales, or drop it")
     if scales:
+        from qroar_core.exporters.cache_scales import require_scaled_cache
+
         require_scaled_cache(quant_spec(options) or QuantSpec(), options["format"])
 
 

@@ -36,7 +36,11 @@ def test_options_become_the_spec_and_the_result_a_file_and_tables(capfd, stages,
         ("evaluate", ["--k", "int4", "--keep-layers", "x"], "--keep-layers: not a list of layers: 'x'"),
         ("evaluate", ["--k", "int4", "--keep-layers=-1"], "--keep-layers: layers are counted from 0, got -1"),
         ("protect-layers", ["--kv", "int4", "--cache-bytes", "-3"], "--cache-bytes: cache_bytes must be at least 0"),
-        ("protect-layers", ["--kv", "int4", "--sensitivity", "x"], "--sensitivity: unknown sensitivity 'x'"),
+        (
+            "protect-layers",
+            ["--kv", "int4", "--sensitivity", "x"],
+            "--sensitivity: unknown value 'x'; choose one of kept",
+        ),
         ("compare", ["--kv", "int4", "--cache-bytes", "-3"], "--cache-bytes: cache_bytes must be at least 0"),
     ],
 )

@@ -69,8 +69,11 @@ def test_json_is_the_result(capfd, asks):
     [
         ((), "--tasks: which tasks?; add --tasks hellaswag, or a YAML file"),
         (("--tasks", "a,a"), "--tasks: tasks must be at least one, each once, got 'a, a'; give another value"),
-        (("--tasks", "a", "--limit", 0), "--limit: limit must be at least 1 and finite, got 0; give another value"),
-        (("--tasks", "a", "--batch-size", 0), "--batch-size: batch must be at least 1 and finite, got 0; give another"),
+        (("--tasks", "a", "--limit", 0), "--limit: limit must be at least 1 and finite, got 0; give 1 or more"),
+        (
+            ("--tasks", "a", "--batch-size", 0),
+            "--batch-size: batch must be at least 1 and finite, got 0; give 1 or more",
+        ),
         (("--tasks", "a", "--num-fewshot", -1), "--num-fewshot: fewshot must be at least 0 and finite, got -1; give"),
         (("--tasks", "a", "--length", 1), "--length: "),
     ],

@@ -84,7 +84,7 @@ def test_the_closing_table_and_json_say_the_verdict(capfd):
     [
         (("--rope", "yarn", "--factor", "4", "--k", "none", "--length", "64"), "tune-rope: nothing is quantized"),
         (("--rope", "default", "--k", "int4", "--length", "64"), "--rope default: the checkpoint's own RoPE has no"),
-        ((*ROPE, "--trials", "0"), "--trials: trials must be at least 1"),
+        ((*ROPE, "--trials", "0"), "--trials: must be at least 1, got 0; give a larger number"),
         ((*ROPE, "--short-length", "1"), "--short-length: short_length must be at least 2"),
         ((*ROPE, "--windows", "1"), "--windows: one window gives no interval"),
     ],

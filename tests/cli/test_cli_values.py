@@ -79,7 +79,7 @@ BEFORE_LOADING = [
     (["--rope", "yarn", "--factor", "2", "--longrope-factors", "/nowhere.json"], "/nowhere.json", ("long_factor",)),
     (["--k", "int4", "--kv-scale", "block", "--group-size", "x"], "--group-size", ("number: 'x'", "--group-size 32")),
     (["--windows", "-1"], "--windows", ("at least 1, got -1",)),
-    (["--rope", "yarn", "--factor", "0"], "--factor", ("at least 1.0", "give another value")),
+    (["--rope", "yarn", "--factor", "0"], "--factor", ("at least 1.0", "give 1 or more")),
     (["--rope", "yarn", "--factor", "2", "--tie", "3-"], "--tie", ("'3-' is no group", "first-last[:turn]")),
     (["--k", "int4:foo"], "--k", CACHES),
     (["--text", "nonsense"], "--text nonsense", ("messages, technical, novels, or name a text file",)),

@@ -67,7 +67,7 @@ def test_the_card_of_a_copy_says_what_was_done_and_how_to_repeat_it(copied, tmp_
     assert "- Weights: the source file's own, every code byte for byte" in card
     assert "Repeat it" not in card  # nobody said how it was asked for
     again = gguf_copy.run(source, None, RopeSpec("linear", 2.0), tmp_path / "again", command="python -m qroar_core x")
-    assert (again / "README.md").read_text().endswith("Repeat it:\n\n    python -m qroar_core x\n")
+    assert "Repeat it:\n\n    python -m qroar_core x\n" in (again / "README.md").read_text()
 
 
 def flip(path, name, byte):

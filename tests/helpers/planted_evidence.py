@@ -67,7 +67,7 @@ def replication(settings=("YaRN ×4, K int4 per token", "linear ×4, K int4 per 
         untestable("short_context", "the scales are shared"),
         claim("perplexity", "holds", 18.1, 16.0, 20.2),
     ]
-    quant = asdict(QuantSpec(k=QuantizerSpec(4)))
+    quant = written(QuantSpec(k=QuantizerSpec(4)))
     return Replication(
         spec=asdict(ReplicationSpec()),
         length=1024,

@@ -99,7 +99,7 @@ def test_a_library_user_reads_parameters(tiny, call, line):
 
 def test_every_flag_that_the_core_names_is_known_or_has_no_parameter():
     """Flags of llama.cpp and pip aside: what no function of the library takes says so here."""
-    without = {"dataset", "storage", "workers", "out", "merge", "quiet", "no-deps", "dest", "scales"}
+    without = {"dataset", "storage", "workers", "out", "merge", "quiet", "no-deps", "dest", "scales", "model"}
     flags = {p.name for group in vars(options).values() if isinstance(group, list) for p in group if hasattr(p, "kind")}
     named = set()
     for path in CORE.rglob("*.py"):

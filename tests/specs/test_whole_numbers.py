@@ -11,7 +11,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.interpolations.spec import rope_of_block
 
 KINDS = [kind for name, kind in vars(specs).items() if name.endswith("Spec")]
-NEEDED = {"bits": 4}
+NEEDED = {"bits": 4, "tasks": ("task",)}
 FIELDS = [(kind, field) for kind in KINDS for field in fields(kind)]
 
 
