@@ -1,4 +1,4 @@
-"""What the search for scales looks for, and how; the button that starts it."""
+"""What the search for scales looks for, and how."""
 
 from __future__ import annotations
 
@@ -10,20 +10,14 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from pages import jobs
 from pages.forms.build_spec import build_or_keep, counted
-from pages.state.clicks import pressed
-from pages.state.foreign_runs import source_of
 from pages.state.widget_state import fill, menu, number
 from pages.views.glossary import term_help
-from pages.views.job_progress import running
 from qroar_core.escape import literal
 from qroar_core.maths.error_metrics import error_metrics
-from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search.objective import FIRST
 from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.scale_search.search_objectives import has_gradient, objectives, reads, require_gradient
-from qroar_core.setting import Setting
 from qroar_core.specs import Granularity, Mode, SearchSpec
 from qroar_core.specs.labels import GRANULARITY_WORDS
 from qroar_core.transforms.registry import kinds, switches
@@ -181,18 +175,3 @@ def search_form(spec: SearchSpec, why_not: Mapping[str, str] = NO_REASON) -> Sea
         return asked
 
     return build_or_keep(build, spec)
-
-
-def search_button(loaded: LoadedModel, setting: Setting, acts: bool) -> None:
-    """Start the search; greyed once it is done here. `acts`: scales can act under this setting."""
-    key = jobs.search.key(loaded, setting)
-    done = jobs.search.result(loaded, setting) is not None and source_of(key) is None
-    if click := pressed(
-        "Start the search",
-        type="primary" if acts else "secondary",
-        disabled=done or running(key),
-        icon=":material/play_arrow:",
-        help="Searched already: another setup or other bounds make another search." if done else None,
-    ):
-        jobs.search.start(loaded, setting)
-        click.over()

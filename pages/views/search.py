@@ -1,12 +1,12 @@
-"""Watch, cancel and resume the search; then its verdict."""
+"""Start, watch, cancel and resume the search; then its verdict."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pages import jobs
-from pages.forms.search import search_button
 from pages.state.clicks import pressed
+from pages.state.foreign_runs import source_of
 from pages.state.session import manager
 from pages.views.boxes import finding
 from pages.views.job_progress import result_or_progress, running
@@ -29,7 +29,7 @@ def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOu
     partial = manager().partial(key)
     if isinstance(partial, SearchOutcome):
         return _cancelled(loaded, setting, partial)
-    search_button(loaded, setting, said.acts == "yes")
+    _start_button(loaded, setting, said.acts == "yes")
     outcome = result_or_progress(key, lambda details: _live(details, setting.search.objective))
     if outcome is not None:
         evaluation = jobs.evaluate.result(loaded, setting, outcome) if setting.rope.tie else None
@@ -40,6 +40,21 @@ def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOu
             "missing. Scales can be tried by hand below without one."
         )
     return outcome
+
+
+def _start_button(loaded: LoadedModel, setting: Setting, acts: bool) -> None:
+    """Start the search; greyed once it is done here. `acts`: scales can act under this setting."""
+    key = jobs.search.key(loaded, setting)
+    done = jobs.search.result(loaded, setting) is not None and source_of(key) is None
+    if click := pressed(
+        "Start the search",
+        type="primary" if acts else "secondary",
+        disabled=done or running(key),
+        icon=":material/play_arrow:",
+        help="Searched already: another setup or other bounds make another search." if done else None,
+    ):
+        jobs.search.start(loaded, setting)
+        click.over()
 
 
 def _cancelled(loaded: LoadedModel, setting: Setting, partial: SearchOutcome) -> SearchOutcome:
