@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.figures.picture import COLOURS, Picture, framed
-from qroar_core.sweeps.result import DONE
+from qroar_core.sweeps.result import DONE, NOT_KEPT
 
 SYMBOLS = ("circle", "diamond", "square", "star", "cross", "triangle-up", "x")
 SHOWN = ("model", "rope", "factor", "length", "quantizer", "text", "seed")
@@ -18,6 +18,7 @@ def loss_by_bytes(frame: pd.DataFrame) -> Picture | None:
     if done.empty:
         return None
     figure = go.Figure()
+    done = done.assign(remedy=done["remedy"] + (done["kept"] == NOT_KEPT).map({True: " (found, not kept)", False: ""}))
     for at, (remedy, mine) in enumerate(done.groupby("remedy", sort=False)):
         figure.add_scatter(
             x=mine["bytes_per_token"].tolist(),

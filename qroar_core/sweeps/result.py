@@ -8,6 +8,7 @@ from typing import Literal
 from qroar_core.sweeps.cell import Cell
 
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"
+NOT_KEPT = "not kept: a run applies no scales"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +16,10 @@ class SweepRow:
     """One cell with what was measured; NLL, loss and KL in nats per token. None: not measured.
 
     `loss` is `nll` minus `nll_reference`, with its 95 % interval paired over windows. `bytes_per_token`: of K and V
-    over all layers and KV heads, at 16 bits where the cache is not quantized. `kept`: whether the search kept what it
-    found, or identity. `seconds`: what this cell took beyond what it shares with cells before it. `why`: the one line
-    of a cell that failed. `run`: its folder below the root of cells.
+    over all layers and KV heads, at 16 bits where the cache is not quantized, kept layers among them. `kept`:
+    whether a run applies the scales found, whose `nll` this is; where it does not, what it loses is the row of
+    `none`. `seconds`: what this cell took beyond what it shares with cells before it. `why`: the one line of a cell
+    that failed. `run`: its folder below the root of cells.
     """
 
     model: str

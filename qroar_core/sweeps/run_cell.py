@@ -14,9 +14,9 @@ from qroar_core.interpolations.frequencies import rope_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, no_progress
-from qroar_core.quantizers.memory import bytes_per_token
 from qroar_core.remedies import run as compare
 from qroar_core.remedies.applicable import ROTATION
+from qroar_core.remedies.layer_memory import budget_of, cache_bytes, first_and_last
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.result import Comparison
 from qroar_core.runs.folder import UNTUNED, RunFolder, has
@@ -30,7 +30,7 @@ from qroar_core.statistics.intervals import paired_interval
 from qroar_core.sweeps.address import address, diagnosis_digest
 from qroar_core.sweeps.cell import Cell
 from qroar_core.sweeps.remedy_words import WORDS, RemedyWord
-from qroar_core.sweeps.result import DONE, FAILED, SweepRow
+from qroar_core.sweeps.result import DONE, FAILED, NOT_KEPT, SweepRow
 from qroar_core.sweeps.shared_work import SharedWork
 from qroar_core.transforms.file import from_file
 from qroar_core.transforms.refusals import why_not
@@ -188,7 +188,7 @@ class _Work:
             loss_low=loss.low,
             loss_high=loss.high,
             kl=numbers.kl,
-            bytes_per_token=cache_bytes(self.loaded, numbers.quant),
+            bytes_per_token=cache_bytes(self.loaded.geometry, numbers.quant, self.length),
             kept=self._kept() if self.word.kinds is not None else "",
             seconds=round(sum(seconds), 3),
             status=DONE,
@@ -217,13 +217,19 @@ class _Work:
         if row is None:
             raise BadSpec("has no row here", where=self.cell.remedy, do=found.sentences[-1])
         quant = BY_NAME[self.cell.remedy].under(self.setting.quant) or self.setting.quant
+        if found.layers is not None:
+            quant = replace(quant, keep_layers=tuple(found.layers.kept))
+        elif self.cell.remedy == "first_last_layers":
+            geo, length = self.loaded.geometry, found.length
+            kept = first_and_last(geo, quant, length, budget_of(geo, quant, length, None))
+            quant = replace(quant, keep_layers=tuple(kept))
         before = found.reference_window_nll
         return _Numbers(row.nll, found.reference_nll, row.window_nll, before, None, quant)
 
     def _kept(self) -> str:
-        """Whether the run keeps what the search found."""
+        """Whether the run keeps what the search found, which is what the row's NLL is of."""
         scales, _ = from_file(self.path / "scales.json", self.loaded)
-        return "identity" if scales.is_identity else "found"
+        return NOT_KEPT if scales.is_identity else "found"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,10 +261,3 @@ def _setting(cell: Cell, word: RemedyWord, loaded: LoadedModel) -> Setting:
         search=search_spec.of_kinds(kinds),
         evaluation=replace(asked, lengths=asked.lengths[-1:], rotation=cell.remedy == ROTATION),
     )
-
-
-def cache_bytes(loaded: LoadedModel, quant: QuantSpec) -> float:
-    """Bytes of K and V that one token takes over all layers and KV heads; the newest exact tokens left out."""
-    geo = loaded.geometry
-    one = bytes_per_token(quant.k, geo.head_dim) + bytes_per_token(quant.v, geo.value_dim)
-    return geo.n_layers * geo.n_kv_heads * one

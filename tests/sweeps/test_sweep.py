@@ -97,6 +97,19 @@ def test_bytes_per_token_are_those_of_the_format(model, tmp_path):
 
 
 @pytest.mark.slow
+def test_layers_that_are_kept_take_their_bytes(model, tmp_path):
+    """By hand: a layer has 2 KV heads of 32 + 32 numbers; int4 per token has a float32 step for each K and V."""
+    quantizers = [{"kv": "int4"}, {"kv": "int4", "keep_layers": [1]}]
+    frame = swept(ASKED | {"quantizers": quantizers, "remedies": ["none"]}, tmp_path)
+    heads = model[0].geometry.n_kv_heads
+    rounded, exact = heads * 2 * (32 / 2 + 4), heads * 2 * 32 * 2
+    assert frame["bytes_per_token"].tolist() == [2 * rounded, rounded + exact]
+    asked = {"quantizers": quantizers[:1], "remedies": ["protected_layers", "first_last_layers"]}
+    frame = swept(ASKED | asked, tmp_path / "remedies")
+    assert frame["bytes_per_token"].tolist() == [2 * exact, 2 * exact]  # two layers at least are kept, and it has two
+
+
+@pytest.mark.slow
 def test_shared_work_is_done_once(model, tmp_path):
     _, loads = model
     asked = ASKED | {"remedies": ["none", "scales", "scales+angles", "transforms", "rotation"]}
