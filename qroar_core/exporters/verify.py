@@ -20,11 +20,13 @@ from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.forward_pass import sample_ids, scored, tokens_past
 from qroar_core.exporters.gguf_compare import compare, compare_keys
+from qroar_core.exporters.older_readers import with_older_names
 from qroar_core.exporters.readers import limits_of, readers
 from qroar_core.exporters.verify_rope import interpolation
 from qroar_core.exporters.verify_runtime import require_runtime, verify_runtime
 from qroar_core.exporters.verify_weights import weights
 from qroar_core.models import load
+from qroar_core.models.checkpoint_files import table_in
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.score import divergence
@@ -164,7 +166,7 @@ def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -
     logits = Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)
     factor = _factor(note)
     turned = interpolation(source, rope, again, factor)
-    checks = [files, Check(*tokens), weights(source, again, scales, factor, note), turned, logits]
+    checks = [files, Check(*tokens), weights(source, again, scales, factor, note), turned, _older(folder), logits]
     checks += cache_scales.checks(again, note)
     if runtime:
         on_step(Step("verify", 2, 3, readers()[runtime].label))
@@ -172,6 +174,15 @@ def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -
         _, wanted = scored(again, Condition(RopeSpec()), ids)
         checks.append(verify_runtime(runtime, folder, ids, wanted, source.geometry.original_context))
     return checks
+
+
+def _older(folder: Path) -> Check:
+    """Whether readers older than transformers 5 find the interpolation under the names that they know."""
+    content = table_in(folder / "config.json")
+    wanted = with_older_names(content, {}, {})
+    other = sorted(name for name, value in wanted.items() if content.get(name) != value)
+    question = "names that transformers 4 and mlx-lm read"
+    return Check(question, f"config.json lacks {', '.join(other)}" if other else "all there", not other)
 
 
 def _source_of(note: dict[str, Any]) -> str:

@@ -162,6 +162,15 @@ def config(**entries):
     return spoil
 
 
+def without(*names):
+    def spoil(folder, _):
+        path = folder / "config.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in content.items() if name not in names}))
+
+    return spoil
+
+
 def longer(folder, _):
     """Another long list, which no text within the native window is read with, under both names."""
     said = json.loads((folder / "config.json").read_text())
@@ -215,6 +224,7 @@ WRONG = {
         *("hf", YARN, "angles"),
         config(rope_scaling={"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 128}),
     ),
+    "hf, the older keys are gone": ("hf", YARN, "angles", without("rope_theta", "rope_scaling")),
     "hf, LongRoPE past the window is another": ("hf", LISTS, "", longer),
     "hf, ties lost": ("hf", TIED, "angles", files_of("hf", YARN, "angles")),
     "w4a16, angles lost": ("w4a16", YARN, "angles", files_of("w4a16", YARN, "symmetric")),
