@@ -116,7 +116,7 @@ def test_a_runtime_reads_every_folder_as_transformers_5_does(name, bound, cases,
 
 
 def test_verify_fails_where_the_named_runtime_reads_another_model(cases, runtime):
-    """A folder without the older keys is right for transformers 5, and for all checks but the one that asks for them."""
+    """A folder without the older keys is right for transformers 5 and all checks but that of these keys."""
     runtime("transformers4")
     old = as_before(cases["yarn"][0], cases["yarn"][0].with_name("as before, verified"))
     note = json.loads((old / NOTE).read_text())
