@@ -8,6 +8,7 @@ Only the windows asked for last are kept: who evaluates many orders them by what
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable
 from types import TracebackType
 
 from torch import Tensor
@@ -26,11 +27,18 @@ class MeasuredWindows:
     """Windows of text with what conditions lose on their targets; the reference is measured first."""
 
     def __init__(
-        self, loaded: LoadedModel, rope: RopeSpec, ids: Tensor, targets: int, chunk: int, seen: Shared[TokenLosses]
+        self,
+        loaded: LoadedModel,
+        rope: RopeSpec,
+        ids: Tensor,
+        targets: int,
+        chunk: int,
+        key: tuple[Hashable, ...],
+        seen: Shared[TokenLosses],
     ) -> None:
         self._loaded, self._rope, self._ids, self._targets, self._chunk = loaded, rope, ids, targets, chunk
         self._states, self._seen = HiddenStateFile(targets), seen
-        self._key = (_digest(ids), targets, chunk, loaded.checksum, str(loaded.dtype), str(loaded.device))
+        self._key = key
         self._reference: TokenLosses | None = None
 
     def losses(self, condition: Condition, what: str, on_step: OnStep) -> TokenLosses:
@@ -42,7 +50,7 @@ class MeasuredWindows:
             NonFinite: an activation or a score that is no number. Cancelled: raised by `on_step`.
         """
         scales = None if condition.scales is None else condition.scales.digest
-        key = (self._key, self._rope, condition.rope, condition.quant, scales)
+        key = (self._key, condition.rope, condition.quant, scales)
         first = (condition.rope, condition.quant, scales) == (self._rope, QuantSpec(), None)
         if first and self._reference is not None:
             self._seen.taken += 1
@@ -85,11 +93,12 @@ class SharedLosses:
     def on(self, loaded: LoadedModel, rope: RopeSpec, ids: Tensor, targets: int, chunk: int) -> MeasuredWindows:
         """These windows (count, length), of which the last `targets` tokens are scored, under this reference."""
         key = (_digest(ids), targets, chunk, rope, loaded.checksum, str(loaded.dtype), str(loaded.device))
-        return self.windows.of(key, lambda: self._fresh(loaded, rope, ids, targets, chunk))
 
-    def _fresh(self, loaded: LoadedModel, rope: RopeSpec, ids: Tensor, targets: int, chunk: int) -> MeasuredWindows:
-        self.conditions.clear()
-        return MeasuredWindows(loaded, rope, ids, targets, chunk, self.conditions)
+        def fresh() -> MeasuredWindows:
+            self.conditions.clear()
+            return MeasuredWindows(loaded, rope, ids, targets, chunk, key, self.conditions)
+
+        return self.windows.of(key, fresh)
 
     def __enter__(self) -> SharedLosses:
         return self

@@ -28,6 +28,7 @@ class MeasuredRemedy:
     note: str = ""
     tied_reference: list[float] | None = None  # the unquantized model under the remedy's tie
     calibration: str = ""
+    kept_layers: tuple[int, ...] = ()
 
 
 def remedy_rows(reference: Sequence[float], measured: Sequence[MeasuredRemedy], confidence: float) -> list[RemedyRow]:
@@ -49,6 +50,7 @@ def remedy_rows(reference: Sequence[float], measured: Sequence[MeasuredRemedy], 
             turned=one.turned,
             note=one.note,
             calibration=one.calibration,
+            kept_layers=list(one.kept_layers),
             window_nll=one.window_nll,
         )
         if one.window_nll is not plain:

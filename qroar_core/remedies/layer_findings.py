@@ -21,14 +21,19 @@ def judged(
     Args:
         window_nll: mean NLL of each held-out window by rule, `none` and `chosen` among them.
     """
-    layers: dict[Rule, list[int]] = {
+    layers = layers_by_rule(choice, geometry)
+    rows = [_row(choice, geometry, quant, rule, layers[rule], window_nll) for rule in layers if rule in window_nll]
+    return choice.model_copy(update={"rules": rows, "sentences": _sentences(choice, window_nll)})
+
+
+def layers_by_rule(choice: LayerChoice, geometry: Geometry) -> dict[Rule, list[int]]:
+    """The layers that each rule keeps."""
+    return {
         "none": [],
         "chosen": choice.kept,
         "first_last": choice.first_last,
         "all": geometry.decoder_numbers,
     }
-    rows = [_row(choice, geometry, quant, rule, layers[rule], window_nll) for rule in layers if rule in window_nll]
-    return choice.model_copy(update={"rules": rows, "sentences": _sentences(choice, window_nll)})
 
 
 def _row(

@@ -24,7 +24,7 @@ from qroar_core.models.patch import substituted_weights
 from qroar_core.models.text import Texts, Windows, windows
 from qroar_core.models.window_losses import measure
 from qroar_core.progress import OnStep, Step, no_progress
-from qroar_core.remedies.layer_findings import judged
+from qroar_core.remedies.layer_findings import judged, layers_by_rule
 from qroar_core.remedies.layer_memory import (
     budget_of,
     cache_bytes,
@@ -34,7 +34,7 @@ from qroar_core.remedies.layer_memory import (
     require_quantized_cache,
     within,
 )
-from qroar_core.remedies.result_layers import CurvePoint, LayerChoice, LayerWorth, Rule, by_gain_per_byte
+from qroar_core.remedies.result_layers import CurvePoint, LayerChoice, LayerWorth, by_gain_per_byte
 from qroar_core.setting import Setting
 from qroar_core.specs.layers import LayerChoiceSpec
 
@@ -63,13 +63,7 @@ def run(
         condition = calibrated(loaded, Condition(setting.rope, quant), read.ids[:1], spec.chunk)
         passes = _Passes(loaded, condition, development, spec, on_step, 2 * loaded.geometry.n_layers + 4)
         choice = passes.choice()
-        every = loaded.geometry.decoder_numbers
-        asked: dict[Rule, Sequence[int]] = {
-            "none": (),
-            "chosen": choice.kept,
-            "first_last": choice.first_last,
-            "all": every,
-        }
+        asked = layers_by_rule(choice, loaded.geometry)
         known: dict[tuple[int, ...], list[float]] = {}
         for rule, kept in asked.items():
             if tuple(kept) not in known:

@@ -31,7 +31,7 @@ class RemedyRow(Result):
     where `band_scales`; `angles`: every pair is turned too. `no_op` says why band scales cannot act on top of this
     remedy. `turned`: the runtime also rotates the q and k that the remedy has changed. `tie_cost` is what the remedy's
     tied pairs cost the unquantized model, and `note` which these are. `calibration`: the text that was read for a
-    remedy which reads its own.
+    remedy which reads its own. `kept_layers`: those whose cache is not quantized, from 0.
     """
 
     method: Annotated[str, AfterValidator(_known)]
@@ -54,6 +54,7 @@ class RemedyRow(Result):
     tie_cost_low: float | None = None
     tie_cost_high: float | None = None
     calibration: str = ""
+    kept_layers: Annotated[list[int], axes(ANY)] = []
     window_nll: Annotated[list[float], axes("window")]
 
     @property

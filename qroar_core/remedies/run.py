@@ -217,7 +217,8 @@ class _Comparison:
         nll = self.nll(condition, remedy.about.name)
         on_top = remedy.about.takes_scales and not remedy.about.alone
         no_op = self.no_op(remedy.quant) if on_top else ""
-        return MeasuredRemedy(remedy.method, nll, no_op=no_op, note=ready.note)
+        kept = ready.quant.keep_layers
+        return MeasuredRemedy(remedy.method, nll, no_op=no_op, note=ready.note, kept_layers=kept)
 
     def on_top(self, remedy: ApplicableRemedy, ready: Prepared) -> Iterator[MeasuredRemedy]:
         """Band scales, and angles where asked, searched on the model as it stands now; or a rotation at run time."""

@@ -77,7 +77,7 @@ def weight_words(spec: WeightQuantSpec) -> str:
 
 def layers_words(layers: Sequence[int]) -> str:
     """`layers 0, 1, 29`, `layer 3`."""
-    return f"layer{'s' * (len(layers) != 1)} {', '.join(map(str, layers))}"
+    return f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}"
 
 
 def quant_words(quant: QuantSpec) -> str:

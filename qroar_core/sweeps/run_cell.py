@@ -16,7 +16,7 @@ from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, no_progress
 from qroar_core.remedies import run as compare
 from qroar_core.remedies.applicable import ROTATION
-from qroar_core.remedies.layer_memory import budget_of, cache_bytes, first_and_last
+from qroar_core.remedies.layer_memory import cache_bytes
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.result import Comparison
 from qroar_core.runs.folder import UNTUNED, RunFolder, has
@@ -217,12 +217,7 @@ class _Work:
         if row is None:
             raise BadSpec("has no row here", where=self.cell.remedy, do=found.sentences[-1])
         quant = BY_NAME[self.cell.remedy].under(self.setting.quant) or self.setting.quant
-        if found.layers is not None:
-            quant = replace(quant, keep_layers=tuple(found.layers.kept))
-        elif self.cell.remedy == "first_last_layers":
-            geo, length = self.loaded.geometry, found.length
-            kept = first_and_last(geo, quant, length, budget_of(geo, quant, length, None))
-            quant = replace(quant, keep_layers=tuple(kept))
+        quant = replace(quant, keep_layers=tuple(row.kept_layers))
         before = found.reference_window_nll
         return _Numbers(row.nll, found.reference_nll, row.window_nll, before, None, quant)
 

@@ -7,8 +7,10 @@ from qroar_core.exporters.recipe import cache_of
 CACHES = {"quanto": ("quanto", {}), "hqq": ("hqq", {"axis_key": 1, "axis_value": 1})}  # presets -> backend, options
 
 
-def loading(served: Served) -> Recipe:
+def recipe(served: Served) -> Recipe | None:
     """Python that loads a folder, and asks generate for this setup's cache where transformers has it."""
+    if FORMATS[served.export.format].whole_file:
+        return None
     path = str(served.path)
     lines = [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
@@ -35,11 +37,6 @@ def loading(served: Served) -> Recipe:
             "this setup's."
         )
     return Recipe("\n".join(lines), "python", tuple(notes))
-
-
-def recipe(served: Served) -> Recipe | None:
-    """For folders."""
-    return None if FORMATS[served.export.format].whole_file else loading(served)
 
 
 def _word(value: object) -> str:
