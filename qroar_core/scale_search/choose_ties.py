@@ -47,9 +47,9 @@ SHORTLIST = 4  # candidates that are tried beside those chosen
 LESS = 0.8  # of the error of a choice that cost too much, the most that the next one may have
 HELD = 0.02  # of all tokens and KV heads, those whose largest channel of K a candidate has to hold
 CAPTURED_WINDOWS, ROWS = 4, 48  # captured windows, fewer where they are long; query rows of each
-MOST_READ = 32_768  # tokens of all captured windows together, beyond the first
+MOST_READ = 32_768  # tokens of all windows together, captured ones beyond the first
 LAYERS = 10  # that rank groups alone
-WINDOWS, FEWEST = 4, 2  # of development text
+WINDOWS, FEWEST = 4, 2  # of development text, within MOST_READ tokens where that leaves two
 ALLOWED, ALLOWED_FULL = 0.005, 0.01  # nats, up to the native length and beyond it
 
 
@@ -193,19 +193,21 @@ class _Choosing:
         before: dict[int, list[float]] = {}
         most = math.inf
         while ties := self._added(effects, coarse, ranked, untied, most):
-            costs = [cost_of(self.problem, ties, length, before, self.on_step) for length in self._lengths()]
-            over = [one for one in costs if one.nats > one.allowed]
-            if not over:
-                return ties, costs, [ties_text((one,)) for one in dict.fromkeys(dear) if one not in ties]
+            costs: list[TieCost] = []
+            for length in self._lengths():
+                costs.append(cost_of(self.problem, ties, length, before, self.on_step))
+                if costs[-1].nats > costs[-1].allowed:
+                    break
+            else:
+                return ties, costs[::-1], [ties_text((one,)) for one in dict.fromkeys(dear) if one not in ties]
             dear += ties
-            share = min(one.allowed / one.nats if one.nats > 0 else 0.0 for one in over)
-            most = effects.cost(ties) * min(LESS, max(0.0, share))
+            most = effects.cost(ties) * min(LESS, max(0.0, costs[-1].allowed / costs[-1].nats))
         return (), [], [ties_text((one,)) for one in dict.fromkeys(dear)]
 
     def _lengths(self) -> list[int]:
-        """A short context, the native one and the searched one, in tokens."""
+        """The searched length, where a tie costs most, the native one and a short context, in tokens."""
         full, native = self.problem.length, self.problem.loaded.geometry.original_context
-        return sorted({max(2, min(native, full // 4)), min(native, full), full})
+        return sorted({max(2, min(native, full // 4)), min(native, full), full}, reverse=True)
 
     def _described(self, effects: TieEffects, taken: Capture, ties: tuple[Tie, ...]) -> list[TiedGroup]:
         problem = self.problem
@@ -240,7 +242,8 @@ def cost_of(
         before: NLL of the model without the tie by length, looked up and noted.
     """
     held = longest_held(problem.loaded.tokenizer, problem.texts["development"], length, FEWEST)
-    ids = problem.windows("development", max(2, held), WINDOWS, fewer=True)
+    read = max(FEWEST, min(WINDOWS, MOST_READ // max(2, held)))
+    ids = problem.windows("development", max(2, held), read, fewer=True)
 
     def nll(tied: tuple[Tie, ...], what: str) -> list[float]:
         rope = replace(problem.rope, tie=tied)
