@@ -31,9 +31,8 @@ OTHERS = {
 session.choice()  # on a new server whose first address is this page, it brings the menu and the look of app.py
 glossary.title("Learn")
 st.write(
-    "Why quantization costs more at long context, and what can be done about it for free. Eight "
-    "questions; play with each figure before you open its answer. No model is needed: every number here comes from the "
-    "functions that measure a real one."
+    "Why quantization costs more at long context, and what helps for free, in eight questions. Play with the figure, "
+    "then open the answer. No model is needed."
 )
 lesson = pick_lesson()
 if lesson in OF_A_HEAD:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, TypeAdapter
 from pydantic_core import from_json
 
-from pages.state.lessons import FIRST_LESSON, QUESTIONS
+from pages.state.lessons import FIRST_LESSON, LESSONS
 from qroar_core.models.bos import bos_id
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import COLLECTIONS
@@ -117,7 +117,7 @@ _KNOWN = {  # what plain text from outside must look like
     "text": re.compile("|".join(COLLECTIONS)),
     "bos": re.compile("|".join(get_args(Bos))),
     "run": NAME,
-    "lesson": re.compile("|".join(QUESTIONS)),
+    "lesson": re.compile("|".join(LESSONS)),
 }
 _KINDS: tuple[Any, ...] = (  # of the fields, in their order: classes and annotations, which share no type
     str,

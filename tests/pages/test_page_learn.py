@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from pages.state.lessons import QUESTIONS
+from pages.state.lessons import LESSONS
 from qroar_core.lessons.commuting import MOVES
 from tests.pages.visitor import button, go, texts, visit
 
@@ -58,10 +58,12 @@ def named(app):
 
 
 def test_without_a_model_it_lists_eight_questions_and_each_is_opened_by_one_click(learn):
-    listed = [f"{n}. {text}" for n, text in enumerate(QUESTIONS.values(), 1)]
-    assert learn.pills(key="learn_lesson").options == listed
-    assert len(listed) == 8
-    for lesson, heading in zip(QUESTIONS, listed, strict=True):
+    assert learn.pills(key="learn_lesson").options == [
+        f"{n}. {name}" for n, (name, _) in enumerate(LESSONS.values(), 1)
+    ]
+    headings = [f"{n}. {question}" for n, (_, question) in enumerate(LESSONS.values(), 1)]
+    assert len(headings) == 8
+    for lesson, heading in zip(LESSONS, headings, strict=True):
         opened(learn, lesson)
         assert [(s.value, s.proto.anchor) for s in learn.header] == [(heading, lesson)]
         assert [e.label for e in learn.expander].count("The answer") == 1
@@ -75,7 +77,7 @@ def test_without_a_model_it_lists_eight_questions_and_each_is_opened_by_one_clic
         assert named(learn) == lesson
 
 
-@pytest.mark.parametrize("lesson", QUESTIONS)
+@pytest.mark.parametrize("lesson", LESSONS)
 def test_each_is_opened_by_a_link(app, lesson):
     linked = fine(go(visit(app, lesson=lesson), "learn"))
     assert [s.proto.anchor for s in linked.header] == [lesson]
@@ -90,12 +92,12 @@ def test_a_link_to_no_question_says_so_and_opens_the_first(app):
 
 def test_the_way_on_leads_through_all_of_them_to_start(learn):
     seen = []
-    for _ in range(len(QUESTIONS) - 1):
+    for _ in range(len(LESSONS) - 1):
         seen += [s.proto.anchor for s in learn.header]
         (way,) = [b.label for b in learn.button if b.label.startswith("Next: ")]
         fine(button(learn, way).click().run())
         assert f"Next: {learn.header[0].value}" == way
-    assert [*seen, learn.header[0].proto.anchor] == list(QUESTIONS)
+    assert [*seen, learn.header[0].proto.anchor] == list(LESSONS)
     assert not [b for b in learn.button if b.label.startswith("Next: ")]
     assert "Now on a real model: Start" in [link.proto.label for link in learn.get("page_link")]
 
@@ -114,7 +116,7 @@ def test_what_was_set_in_a_step_stays_while_another_is_shown(learn):
 
 def test_every_control_has_a_label_and_a_stable_key(learn):
     labels = []
-    for lesson in QUESTIONS:
+    for lesson in LESSONS:
         opened(learn, lesson)
         assert {s.key: (s.min, s.max) for s in learn.slider} == SLIDERS.get(lesson, {})
         assert {s.key for s in learn.select_slider} == set(STEPPED.get(lesson, {}))
@@ -222,7 +224,7 @@ def test_a_tie_shows_the_angles_off_at_the_length_chosen(learn):
 @pytest.mark.parametrize(("head", "end"), [(0, 0), (0, 1), (1, 1), (3, 1)])
 def test_no_slider_extreme_breaks_a_figure(learn, head, end):
     learn.selectbox(key="learn_head").select_index(head).run()
-    for lesson in QUESTIONS:
+    for lesson in LESSONS:
         opened(learn, lesson)
         for slider in learn.slider:
             slider.set_value((slider.min, slider.max)[end])

@@ -1,4 +1,4 @@
-"""What the eight steps share: the list of questions, heading and answer of each, and the head of steps 1 to 4."""
+"""What the eight steps share: the row of lessons, heading and answer of each, and the head of steps 1 to 4."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.state import session
 from pages.state.clicks import carried_out
-from pages.state.lessons import QUESTIONS, numbered
+from pages.state.lessons import LESSONS, asked, named
 from pages.state.widget_state import chosen, fill
 from pages.views.focus import ONWARD
 from qroar_core.lessons.heads import HEADS, Head
@@ -18,13 +18,13 @@ FORM = "lesson"
 
 
 def pick_lesson() -> str:
-    """The step that is shown: one of the questions, which the address names too."""
+    """The lesson that is shown, which the address names too."""
     now = session.choice()
     fill(FORM, now.lesson, {"learn_lesson": now.lesson})
     picked = st.pills(
-        "Questions",
-        list(QUESTIONS),
-        format_func=numbered,
+        "Lessons",
+        list(LESSONS),
+        format_func=named,
         key="learn_lesson",
         required=True,
         label_visibility="collapsed",
@@ -37,9 +37,9 @@ def pick_lesson() -> str:
 
 def next_lesson(now: str) -> None:
     """The way on to the step behind this one, and behind the last one to a model."""
-    left = list(QUESTIONS)[list(QUESTIONS).index(now) + 1 :]
+    left = list(LESSONS)[list(LESSONS).index(now) + 1 :]
     if left:
-        st.button(f"Next: {numbered(left[0])}", key=ONWARD, on_click=_open, args=(left[0],))
+        st.button(f"Next: {asked(left[0])}", key=ONWARD, on_click=_open, args=(left[0],))
     else:
         st.page_link("pages/start.py", label="Now on a real model: Start", icon=":material/arrow_forward:")
 
@@ -62,14 +62,14 @@ def pick_head() -> Head:
     )
     right.caption(
         f"θ = {head.theta:,.0f}, {head.n_pairs} RoPE pairs ({head.head_dim} channels), native window "
-        f"{head.original_context:,} tokens. Steps 1 to 4 follow this choice."
+        f"{head.original_context:,} tokens. Lessons 1 to 4 follow this choice."
     )
     return head
 
 
 def question(lesson: str) -> None:
     """Heading of a step."""
-    st.header(numbered(lesson), anchor=lesson, divider="gray")
+    st.header(asked(lesson), anchor=lesson, divider="gray")
 
 
 def answer(text: str, key: str) -> None:

@@ -23,7 +23,7 @@ def kernel(shown: Aliasing, band: int) -> Picture:
         (shown.scaled, _name(shown), ORANGE, "solid"),
     ):
         _curve(figure, shown, found, band, label, colour, dash)
-    framed(figure, "distance D between query and key, tokens", "kernel C_b", height=420)
+    framed(figure, "distance D between query and key, tokens", "kernel C_b", height=400)
     figure.update_yaxes(range=[-1.05, 1.12])
     table = pd.DataFrame(
         {
@@ -108,7 +108,7 @@ def peaks(shown: Aliasing) -> Picture:
             customdata=found.peak_at,
             hovertemplate=f"band %{{x}}, {label}: %{{y:.3f}} at %{{customdata:,}} tokens<extra></extra>",
         )
-    framed(figure, "band, fast to slow", "highest side peak of C_b", height=420)
+    framed(figure, "band, fast to slow", "highest side peak of C_b", height=400)
     figure.update_xaxes(type="category")
     table = pd.DataFrame(
         [

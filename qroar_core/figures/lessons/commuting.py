@@ -21,7 +21,7 @@ Vector = tuple[float, float]
 @once
 def commuting(shown: Commuting) -> Picture:
     """Two planes above; below them the logit by distance, and the error by amount."""
-    figure = make_subplots(rows=2, cols=2, horizontal_spacing=0.13, vertical_spacing=0.2)
+    figure = make_subplots(rows=2, cols=2, horizontal_spacing=0.13, vertical_spacing=0.18)
     edge = _planes(figure, shown)
     distances = list(range(len(shown.logit)))
     for y, name, colour, dash, width in (
@@ -32,14 +32,14 @@ def commuting(shown: Commuting) -> Picture:
         hover = f"distance %{{x:,}}: %{{y:.3f}}<extra>{name}</extra>"
         figure.add_scatter(x=distances, y=y, mode="lines", name=name, line=line, hovertemplate=hover, row=2, col=1)
     _errors(figure, shown)
-    framed(figure, "", "", height=620)
+    framed(figure, "", "", height=455)
     _plane_axes(figure, edge)
     figure.add_vline(x=shown.distance, line={"color": GREY, "dash": "dot", "width": 1}, row=2, col=1)
     figure.update_xaxes(title_text="distance between query and key, tokens", row=2, col=1)
     figure.update_yaxes(title_text="logit", row=2, col=1)
     figure.update_xaxes(title_text=shown.knob, row=2, col=2)
     figure.update_yaxes(title_text="logit error", tickformat=".0%", rangemode="tozero", row=2, col=2)
-    figure.update_layout(margin={"t": 60})
+    figure.update_layout(margin={"t": 30, "b": 46})
     return Picture(
         finding(shown),
         figure,

@@ -48,7 +48,7 @@ def bends(shown: Bends) -> Picture:
                 col=column,
                 hovertemplate=f"pair %{{x}}: {unit}<extra>{label_of(bend.method)}</extra>",
             )
-    framed(figure, "RoPE pair, fast to slow", "", height=430)
+    framed(figure, "RoPE pair, fast to slow", "", height=400)
     figure.update_layout(margin={"t": 90})
     figure.update_yaxes(title_text="frequency ω(s), rad/token", type="log", dtick=1, exponentformat="e", col=1)
     figure.update_yaxes(title_text="frequency left, ω(s) / ω", rangemode="tozero", col=2)

@@ -48,7 +48,7 @@ def shared_step(shown: SharedStep) -> Picture:
             row=1,
             col=2,
         )
-    framed(figure, "", "", height=490)
+    framed(figure, "", "", height=455)
     edge = shown.top * 1.12
     figure.update_xaxes(
         title_text="first channel of a pair, steps", range=[-edge, edge], constrain="domain", showgrid=False, col=1

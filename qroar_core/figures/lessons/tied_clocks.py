@@ -14,7 +14,7 @@ from qroar_core.lessons.result import TiedClocks
 @once
 def tied_clocks(shown: TiedClocks) -> Picture:
     """Above the cost by distance, below what is bought."""
-    figure = make_subplots(rows=2, cols=2, horizontal_spacing=0.13, vertical_spacing=0.2)
+    figure = make_subplots(rows=2, cols=2, horizontal_spacing=0.13, vertical_spacing=0.18)
     distances = list(range(shown.length))
     for y, name, colour, dash, width in (
         (shown.logit, "each at its own frequency", GREY, "solid", 6),
@@ -34,8 +34,8 @@ def tied_clocks(shown: TiedClocks) -> Picture:
         col=2,
     )
     _bars(figure, shown)
-    framed(figure, "", "", height=600)
-    figure.update_layout(margin={"t": 60, "b": 70})
+    framed(figure, "", "", height=455)
+    figure.update_layout(margin={"t": 30, "b": 62})
     for column, words in ((1, "logit"), (2, "RMS change of a logit")):
         figure.update_xaxes(title_text="distance between query and key, tokens", row=1, col=column)
         figure.update_yaxes(title_text=words, row=1, col=column)

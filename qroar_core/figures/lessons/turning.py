@@ -76,7 +76,7 @@ def turning(shown: Turning) -> Picture:
         row=1,
         col=2,
     )
-    framed(figure, "", "", height=470)
+    framed(figure, "", "", height=455)
     figure.update_xaxes(
         title_text="first channel of the pair", range=[-reach, reach], constrain="domain", showgrid=False, col=1
     )

@@ -57,7 +57,7 @@ def window(shown: Window) -> Picture:
             col=1,
             showlegend=False,
         )
-    framed(figure, "", "", height=480)
+    framed(figure, "", "", height=400)
     figure.update_layout(barmode="stack", bargap=0.15, legend={"traceorder": "normal"})
     figure.update_xaxes(title_text="RoPE pair, fast to slow", row=2, col=1)
     figure.update_yaxes(title_text="wavelength, tokens", type="log", dtick=1, tickformat=",", row=1, col=1)

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from pages.state.lessons import QUESTIONS
+from pages.state.lessons import LESSONS
 from tests.pages.browser import walk
 from tests.pages.browser.walk import LONG, PAGES, ROOT, settle, soon
 
@@ -107,7 +107,7 @@ def test_while_a_search_runs_and_when_it_has_ended_it_is_on_the_title(page, dash
 def test_the_next_step_of_learn_is_read_from_its_heading(dashboard, visit):
     page = visit()
     page.goto(f"{dashboard.address}/learn")
-    (_, words), (_, after), *_ = QUESTIONS.items()
+    words, after, *_ = (lesson.question for lesson in LESSONS.values())
     page.get_by_role("heading", level=2).filter(has_text=words).wait_for(timeout=LONG)
     settle(page)
     onward = page.get_by_role("button", name=after).last

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from pages.state.lessons import QUESTIONS
+from pages.state.lessons import LESSONS
 from qroar_core.runs.record import read_record
 from qroar_core.runs.stage_files import file_of
 from qroar_core.specs import ComparisonSpec
@@ -24,7 +24,7 @@ READ_AT = (MIDDLE, 800)
 WIDE = (1440, 2560)  # pages grow no further between them
 FIRST_SCREEN = 900  # pixels, of 1440 x 900
 STOPS = 26  # presses of Tab from an empty Start page to a started search
-FIGURES = {f"Learn {lesson}": 2 if lesson == "aliasing" else 1 for lesson in QUESTIONS}
+FIGURES = {f"Learn {lesson}": 2 if lesson == "aliasing" else 1 for lesson in LESSONS}
 FIGURES |= {"Bands": 1, "Pressure": 6, "Tails": 4, "Outliers": 11, "Noise": 11, "Tune": 2, "Evaluate": 6}
 FIGURES |= {"Remedies": 4}
 SAID = re.compile(r"^(Significant gain: |No significant gain: keep identity)")
@@ -101,7 +101,7 @@ def test_every_page_in_both_themes(viewed, shots, theme):
             for width in WIDE if light else ():
                 look_at(page, width)
                 end = page.evaluate(looks.BELOW)
-                if name != "Learn" and end is not None and end > FIRST_SCREEN:  # the answer of a page
+                if end is not None and end > FIRST_SCREEN:  # the answer of a page
                     faults.append((part, width, "below the first screen", end))
                 if over := page.evaluate(looks.SIDEWAYS):
                     faults.append((part, width, "sideways", over))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import TimeoutError
 
-from pages.state.lessons import QUESTIONS
+from pages.state.lessons import LESSONS, named
 
 ROOT = Path(__file__).parents[3]
 SLOWNESS = float(os.environ.get("QROAR_SLOWNESS", "1"))  # of a machine that computes something else beside the tests
@@ -85,9 +85,9 @@ def parts(page, name):
     if name != "Learn":
         yield name
         return
-    for lesson, words in QUESTIONS.items():
-        choose(page, words)
-        page.get_by_role("heading", level=2).filter(has_text=words).wait_for(timeout=SHORT)
+    for lesson, (_, question) in LESSONS.items():
+        choose(page, named(lesson))
+        page.get_by_role("heading", level=2).filter(has_text=question).wait_for(timeout=SHORT)
         settle(page)
         yield f"{name} {lesson}"
 
