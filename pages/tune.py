@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import streamlit as st
 
+from pages import jobs
 from pages.forms.open_run import to_opened
 from pages.forms.search import search_form
 from pages.state import session
 from pages.state.widget_state import chosen, delivered
 from pages.views import glossary
 from pages.views.candidates_panel import candidates_panel
+from pages.views.job_progress import start_once
 from pages.views.render import findings_first, folded, heading, numbers, picture
 from pages.views.require import require_model
 from pages.views.runs import show_runs
-from pages.views.search import run_search
+from pages.views.search import cancelled_search, found_by_search
 from pages.views.status_bar import status_bar
 from pages.views.tie_choice import tie_choice
 from qroar_core.escape import literal
@@ -35,7 +37,10 @@ with above:
             f"{literal(said.reason)} A search would only follow noise; change the quantizer, or go on to see it."
         )
 tie_choice(loaded, setting)
-outcome = run_search(loaded, setting, said)
+outcome = cancelled_search(loaded, setting)
+if outcome is None:
+    start_once("Start the search", jobs.search, loaded, setting, primary=said.acts == "yes")
+    outcome = found_by_search(loaded, setting)
 with findings_first():
     candidates_panel(loaded, setting, outcome)
     if outcome is not None:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.jobs import Stage
 from pages.state.clicks import pressed
-from pages.state.foreign_runs import marked
+from pages.state.foreign_runs import marked, source_of
 from pages.state.session import BEGAN, manager
 from pages.views.boxes import refused
 from pages.views.labels import progress_words
@@ -63,6 +63,25 @@ def start_button(
         stage.start(loaded, setting, *asked, **named)
         click.over()
     return key
+
+
+def start_once(label: str, stage: Stage[[], Found], loaded: LoadedModel, setting: Setting, *, primary: bool) -> None:
+    """The same for a stage whose result, once it was computed here, another start would only repeat.
+
+    Args:
+        primary: this is what to do next on the page.
+    """
+    key = stage.key(loaded, setting)
+    done = stage.result(loaded, setting) is not None and source_of(key) is None
+    if click := pressed(
+        label,
+        type="primary" if primary else "secondary",
+        disabled=done or running(key),
+        icon=":material/play_arrow:",
+        help="Done already under this setup; another setup or other options make another." if done else None,
+    ):
+        stage.start(loaded, setting)
+        click.over()
 
 
 def running(key: Hashable) -> bool:

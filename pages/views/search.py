@@ -1,4 +1,4 @@
-"""Start, watch, cancel and resume the search; then its verdict."""
+"""Watch, cancel and resume the search; then its verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import streamlit as st
 
 from pages import jobs
 from pages.state.clicks import pressed
-from pages.state.foreign_runs import source_of
 from pages.state.session import manager
 from pages.views.boxes import finding
 from pages.views.job_progress import result_or_progress, running
@@ -18,18 +17,20 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.number_of import number_of
 from qroar_core.scale_search import figure as search_trace
 from qroar_core.scale_search.outcome import SearchOutcome
-from qroar_core.scale_search.result import SearchReport, Verdict
+from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
 from qroar_core.specs.labels import capital
 
 
-def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOutcome | None:
-    """The outcome of the search, finished or cancelled with a best so far; None when there is neither."""
+def cancelled_search(loaded: LoadedModel, setting: Setting) -> SearchOutcome | None:
+    """The best so far of a search that was cancelled, and the ways to go on with it; None where none was."""
+    partial = manager().partial(jobs.search.key(loaded, setting))
+    return _cancelled(loaded, setting, partial) if isinstance(partial, SearchOutcome) else None
+
+
+def found_by_search(loaded: LoadedModel, setting: Setting) -> SearchOutcome | None:
+    """The search while it runs, and its verdict at its end; None before."""
     key = jobs.search.key(loaded, setting)
-    partial = manager().partial(key)
-    if isinstance(partial, SearchOutcome):
-        return _cancelled(loaded, setting, partial)
-    _start_button(loaded, setting, said.acts == "yes")
     outcome = result_or_progress(key, lambda details: _live(details, setting.search.objective))
     if outcome is not None:
         evaluation = jobs.evaluate.result(loaded, setting, outcome) if setting.rope.tie else None
@@ -40,21 +41,6 @@ def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOu
             "missing. Scales can be tried by hand below without one."
         )
     return outcome
-
-
-def _start_button(loaded: LoadedModel, setting: Setting, acts: bool) -> None:
-    """Start the search; greyed once it is done here. `acts`: scales can act under this setting."""
-    key = jobs.search.key(loaded, setting)
-    done = jobs.search.result(loaded, setting) is not None and source_of(key) is None
-    if click := pressed(
-        "Start the search",
-        type="primary" if acts else "secondary",
-        disabled=done or running(key),
-        icon=":material/play_arrow:",
-        help="Searched already: another setup or other bounds make another search." if done else None,
-    ):
-        jobs.search.start(loaded, setting)
-        click.over()
 
 
 def _cancelled(loaded: LoadedModel, setting: Setting, partial: SearchOutcome) -> SearchOutcome:
