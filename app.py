@@ -16,6 +16,7 @@ def pages() -> dict[str, list]:
     return {
         "": [
             st.Page("pages/start.py", title="Start", icon=":material/upload:", default=True),
+            st.Page("pages/overview.py", title="Overview", icon=":material/dashboard:"),
             st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
         ],
         "See": [

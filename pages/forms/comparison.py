@@ -27,10 +27,8 @@ from qroar_core.specs import ComparisonSpec, QuantSpec, SearchSpec
 KEEPS_LAYERS = {"protected_layers", "first_last_layers"}  # remedies that share the budget
 
 
-def comparison_form(loaded: LoadedModel, setting: Setting) -> ComparisonSpec:
-    """This visitor's spec; another quantizer offers other remedies, and all of them again."""
-    offered = [one.method for one in _entered(loaded, setting, ())[1:]]
-    reading = [BY_NAME[method] for method in offered if BY_NAME[method].tokens]
+def asked_comparison(setting: Setting) -> tuple[ComparisonSpec, ComparisonSpec]:
+    """This visitor's spec, and the one where nothing is asked, which another quantizer begins with."""
     fresh = ComparisonSpec(
         search=setting.search,
         windows=setting.evaluation.windows,
@@ -38,7 +36,14 @@ def comparison_form(loaded: LoadedModel, setting: Setting) -> ComparisonSpec:
         fewer=setting.evaluation.fewer,
     )
     same, spec = beside("comparison", setting.quant, fresh)
-    spec = replace(spec, search=setting.search) if same else fresh
+    return replace(spec, search=setting.search) if same else fresh, fresh
+
+
+def comparison_form(loaded: LoadedModel, setting: Setting) -> ComparisonSpec:
+    """The same with what is typed now."""
+    offered = [one.method for one in _entered(loaded, setting, ())[1:]]
+    reading = [BY_NAME[method] for method in offered if BY_NAME[method].tokens]
+    spec, fresh = asked_comparison(setting)
     shown = tuple(m for m in spec.methods if m in offered) or tuple(offered)
     keeps = bool(KEEPS_LAYERS & set(offered))
     fill(

@@ -2,6 +2,7 @@
 
 HEADINGS = {
     "Start": "Where does your long-context model lose, and what can be repaired?",  # without a model
+    "Overview": "Overview",
     "Learn": "The mechanism by hand",
     "Bands": "Bands",
     "Pressure": "Pressure",

@@ -16,6 +16,9 @@ TERMS = {  # name of a page in the menu: the terms of art that it uses, what it 
     "Start": (
         *("RoPE", "Interpolation", "Native window", "Tied frequencies", "Quantizer", "K/V cache", "Band", "Verdict"),
     ),
+    "Overview": (
+        *("NLL", "Gap recovered", "Interval", "Held-out", "Logit noise", "Band", "Null", "Remedy", "K/V cache"),
+    ),
     "Learn": (
         *("RoPE", "Pair", "Native window", "Interpolation", "Attention factor", "Tied frequencies", "Aliasing"),
         *("Quantizer", "Step", "Anisotropy", "Band", "Scale", "Transform", "Commute", "Map"),

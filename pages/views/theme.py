@@ -15,6 +15,8 @@ ROOM = 620  # pixels that every figure has: in a narrower box it is scrolled, wh
 TOP = 4  # rem above a page's title, just below Streamlit's own bar: a page's answer is to fit into a first screen
 MENU, UNASKED = 200, 300  # pixels of the sidebar: as app.py asks, and as it comes where that arrives too late
 LEAST, MIDDLE, MOST = 768, 900, 1060  # pixels of a window: below the least, Streamlit lays the menu over the page
+TILE = "tile"  # with a word behind it, the key of a box of the Overview page, whose small figures need less room
+TILE_ROOM = 290  # pixels of such a box
 UNSEEN = "unseen"  # the key of what is on a page without being shown
 STYLE = f"""<style>
 .js-plotly-plot .main-svg {THEMED} {{ fill: currentColor !important; }}
@@ -31,6 +33,8 @@ STYLE = f"""<style>
   outline: none; box-shadow: 0 0 0 2px currentColor; border-radius: 4px;  /* see focus.py */
 }}
 [data-testid="stFullScreenFrame"]:has([data-testid="stPlotlyChart"]) {{ min-width: {ROOM}px; }}
+[class*="st-key-{TILE}-"] [data-testid="stFullScreenFrame"]:has([data-testid="stPlotlyChart"]) {{ min-width: 0; }}
+[data-testid="stColumn"]:has([class*="st-key-{TILE}-"]) {{ min-width: {TILE_ROOM}px; }}
 .st-key-{UNSEEN} {{ display: none; }}
 [data-testid="stMainBlockContainer"] {{ padding-top: {TOP}rem; }}
 [data-testid="stSidebarContent"]:not(:has([data-testid="stSidebarUserContent"] :is(p, button)))

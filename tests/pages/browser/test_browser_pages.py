@@ -26,7 +26,7 @@ FIRST_SCREEN = 900  # pixels, of 1440 x 900
 STOPS = 26  # presses of Tab from an empty Start page to a started search
 FIGURES = {f"Learn {lesson}": 2 if lesson == "aliasing" else 1 for lesson in LESSONS}
 FIGURES |= {"Bands": 1, "Pressure": 6, "Tails": 4, "Outliers": 11, "Noise": 11, "Tune": 2, "Evaluate": 6}
-FIGURES |= {"Remedies": 4}
+FIGURES |= {"Remedies": 4, "Overview": 5}
 SAID = re.compile(r"^(Significant gain: |No significant gain: keep identity)")
 FOCUS = """() => {
   const e = document.activeElement;

@@ -27,6 +27,7 @@ TOUR = {  # page of the menu: the buttons to click there
     "Evidence": ("Run the controls", "Test the claims", "Round each band alone", "Choose the interpolation"),
     "Export": (),
     "Runs": (),
+    "Overview": (),
     "Learn": (),
     "Start": (),
 }

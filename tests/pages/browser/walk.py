@@ -16,6 +16,7 @@ LONG = 240_000 * SLOWNESS  # milliseconds; a stage on two shared cores
 SHORT = 60_000 * SLOWNESS
 PAGES = {
     "Start": "demo",
+    "Overview": "Overview",
     "Learn": "The mechanism by hand",
     "Bands": "Bands",
     "Pressure": "Pressure",
