@@ -1,7 +1,7 @@
 """The searches of the headline's remedies, a file each: what is there is not searched again.
 
 A remedy that is tied needs its pairs chosen first. The choice is a file of its own, since at 16,384 tokens it takes
-longer than the search that follows.
+longer than the search that follows. It is made once, on one text, and taken for all: a model is served with one tie.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec, SearchSpec
 from qroar_core.transforms.file import from_file, rope_from, to_file, write_atomically
 from qroar_core.transforms.scales import Scales
+
+CHOSEN_ON = "technical"  # the text on which pairs are chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,13 @@ class Searches:
         write_atomically(self._path(block, remedy), kept.to_json())
 
     def choice(self, block: Block, remedy: Remedy) -> TieChoice | None:
-        """The pairs chosen for a tied remedy; None where they are still to be chosen."""
-        path = self._choice_path(block, remedy)
+        """The pairs chosen for a tied remedy, on `CHOSEN_ON`; None where they are still to be chosen."""
+        path = self._choice_path(replace(block, collection=CHOSEN_ON), remedy)
         return TieChoice.from_file(path) if path.is_file() else None
 
     def choose(self, block: Block, remedy: Remedy) -> TieChoice:
         """Choose the pairs of a tied remedy, and keep the choice."""
-        spec = _choosing(remedy)
+        spec, block = _choosing(remedy), replace(block, collection=CHOSEN_ON)
         found = choose_ties.run(self.loaded, Setting(self.rope, block.quant, search=spec), self._texts(block, spec))
         write_atomically(self._choice_path(block, remedy), found.to_json())
         return found

@@ -1,10 +1,10 @@
 """What maps on tied pairs win back past the trained window and at short context, beside angles and a rotation.
 
 SmolLM2-135M, YaRN x2, K in int4 per token and KV head on three texts and in int3 on one. The pairs are those that
-`--tie auto` chooses at 16,384 tokens, and the same scales are read at both lengths: a served model has one set. Gains
-and shares count from the model without a tie; a row shows what the tie alone costs, with nothing quantized. Passes are
-kept one by one, and shared with the headline: `python -m benchmarks transforms.technical.int4 --minutes 50` goes on
-where the last one ended.
+`--tie auto` chooses at 16,384 tokens of `technical`, for every text, and the same scales are read at both lengths: a
+served model has one set. Gains and shares count from the model without a tie; a row shows what the tie alone costs,
+with nothing quantized. Passes are kept one by one, and shared with the headline:
+`python -m benchmarks transforms.technical.int4 --minutes 50` goes on where the last one ended.
 """
 
 from __future__ import annotations
