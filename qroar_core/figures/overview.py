@@ -31,7 +31,7 @@ NULL = "random errors of the same size"
 OF_NOISE = "error, nats"
 
 
-BAR = 0.3  # of a row; its name is above it
+BAR = 0.22  # of a row; its name is above it
 
 
 class Bar(NamedTuple):
@@ -239,7 +239,7 @@ def _nats(title: str, bars: Sequence[Bar], axis: str, how_to_read: str) -> Pictu
                 "type": "data",
                 "symmetric": False,
                 "thickness": 1.5,
-                "width": 5,
+                "width": 3,
                 "color": GREY,
                 "array": [bar.high - bar.nats for bar in bars],
                 "arrayminus": [bar.nats - bar.low for bar in bars],
