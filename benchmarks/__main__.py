@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     """Run the named parts and print their tables."""
     parser = argparse.ArgumentParser("python -m benchmarks")
     parser.add_argument("--keep", action="store_true", help="write each part's output to benchmarks/results")
-    parser.add_argument("--install", action="store_true", help="first install what `runtimes` asks, by pip")
+    parser.add_argument("--install", action="store_true", help="first install the runtimes asked for, by pip")
     parser.add_argument("--minutes", type=float, help=f"end {' and '.join(RESUMED)} between two passes after so many")
     parser.add_argument("parts", nargs="*", metavar="PART", help="all parts where none is named")
     asked = parser.parse_args(arguments)
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if asked.install:
         try:
-            install_missing()
+            install_missing({name.rpartition(".")[2] for name in names if name.startswith("runtimes.")})
         except QRoarError as error:
             print(error, file=sys.stderr)
     began, lacking = time.monotonic(), 0
