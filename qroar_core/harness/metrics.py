@@ -56,12 +56,10 @@ def scores_itself(task: Any) -> bool:
 
 def not_given(loaded: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A sentence for every metric that is named and not in the results, or is no number there."""
-    named = {
-        name: [*getattr(task, "_metric_fn_list", ())] for name, task in loaded["tasks"].items() if scores_itself(task)
-    }
-    named |= {
-        name: [one.metric for one in group.aggregate_metric_list or ()] for name, group in loaded["groups"].items()
-    }
+    own = {name: task for name, task in loaded["tasks"].items() if scores_itself(task)}
+    named = {name: [*getattr(task, "_metric_fn_list", ())] for name, task in own.items()}
+    for name, group in loaded["groups"].items():
+        named[name] = [one.metric for one in group.aggregate_metric_list or ()]
     said = []
     for name, row in results.items():
         there = dict.fromkeys(key.partition(",")[0] for key in row if "," in key)

@@ -68,9 +68,7 @@ def test_metrics_that_the_harness_computes_are_taken(tmp_path, kind):
 
 def test_an_aggregation_that_is_missing_or_unknown_is_named(tmp_path):
     task = write_task(tmp_path, "mine", "multiple_choice", [QUESTION], more="\n  - metric: nonsense")
-    with pytest.raises(
-        BadSpec, match=r"mine.* asks for the metric 'nonsense', for which the harness has no aggregation"
-    ):
+    with pytest.raises(BadSpec, match=r"mine.* asks for the metric 'nonsense', for which the harness has no aggreg"):
         loaded(task)
     task = write_task(tmp_path, "mine", "multiple_choice", [QUESTION], more=MORE.format("acc_norm", "meen"))
     said = r"mine asks for the aggregation 'meen' of acc_norm, which the harness does not know; choose from .*mean"
