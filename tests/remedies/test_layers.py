@@ -11,6 +11,7 @@ from transformers import AttentionInterface
 import qroar_core as qroar
 from qroar_core.errors import BadSpec, Cancelled
 from qroar_core.models.condition import Condition
+from qroar_core.models.shared_losses import SharedLosses
 from qroar_core.models.text import windows
 from qroar_core.progress import no_progress
 from qroar_core.quantizers.layer_flags import layer_flags, vllm_skip_words
@@ -199,6 +200,25 @@ def test_the_comparison_measures_both_rules_and_keeps_the_curve(four):
     assert "There is no row for protected layers: 1 bytes a token are less" in " ".join(small.sentences)
     with pytest.raises(BadSpec, match="needs a quantized K or V cache of which no layer is kept yet"):
         compare.run(four, Setting(RopeSpec(), replace(INT3, keep_layers=(1,))), spec, TEXTS)
+
+
+def test_with_shared_losses_rows_have_the_kl_by_hand_and_what_is_known_is_not_measured_again(four):
+    search = SearchSpec(length=LENGTH, windows=2)
+    spec = ComparisonSpec(("first_last_layers",), False, search, 3, 2, chunk=16)
+    setting = Setting(RopeSpec(), INT3)
+    alone = compare.run(four, setting, spec, TEXTS)
+    with SharedLosses() as shared:
+        found = compare.run(four, setting, spec, TEXTS, shared=shared)
+        again = compare.run(four, setting, spec, TEXTS, shared=shared)
+        assert (shared.windows.made, shared.conditions.made) == (1, 2)  # the reference and the plain quantizer
+    assert [row.window_nll for row in found.rows] == [row.window_nll for row in alone.rows]  # to the last digit
+    assert again.to_json() == found.to_json()
+    held = windows(four.tokenizer, TEXTS["heldout"], LENGTH, 3, 0).ids
+    wide = plain_logits(four, held, EVERY)[:, :-1].log_softmax(-1)
+    for row, kept in zip(found.rows, ((), (0, 3)), strict=True):
+        here = plain_logits(four, held, kept)[:, :-1].log_softmax(-1)
+        assert row.kl == pytest.approx(float((wide.exp() * (wide - here)).sum(-1).mean()), abs=1e-9)
+    assert [row.kl for row in alone.rows] == [None, None]
 
 
 def test_figures_show_every_point_with_its_table(four):
