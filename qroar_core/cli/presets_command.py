@@ -6,6 +6,7 @@ import typer
 
 from qroar_core.cli import tables
 from qroar_core.cli.root import app
+from qroar_core.quantizers.preset import KVPreset, WeightPreset
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
 
 HEAD_DIM = 128  # of the memory that is shown, as in docs/runtimes.md
@@ -14,7 +15,7 @@ HEAD_DIM = 128  # of the memory that is shown, as in docs/runtimes.md
 @app.command()
 def presets(as_json: bool = typer.Option(False, "--json", help="print the table as JSON")) -> None:
     """List the K/V caches and weight formats of runtimes that --k, --v, --kv and --weights take by name."""
-    found = [
+    found: list[tuple[str, str, KVPreset | WeightPreset, str]] = [
         *((name, "--kv", one, f"{one.bytes_per_token(HEAD_DIM):.4g}") for name, one in KV_PRESETS.items()),
         *((name, "--weights", one, "") for name, one in WEIGHT_PRESETS.items()),
     ]
