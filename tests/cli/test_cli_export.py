@@ -35,7 +35,7 @@ def test_a_copy_is_written_and_verified(capfd, source, tmp_path):
     assert note["command"] == "python -m qroar_core " + " ".join([*arguments, "--out", str(tmp_path / "out")])
     assert main(["verify", str(tmp_path / "out"), "--json"]) == 0
     checks = json.loads(capfd.readouterr().out)
-    assert [check["passed"] for check in checks] == [True] * 7
+    assert [check["passed"] for check in checks] == [True] * 8
     with (tmp_path / "out" / "m.gguf").open("ab") as file:
         file.write(b"x")
     assert main(["verify", str(tmp_path / "out")]) == 2
@@ -134,5 +134,5 @@ def test_what_an_export_is_served_with_is_refused_where_nothing_reads_it(tmp_pat
     line = refused(capfd, "export", "demo", "--cache-scales", "--kv", "fp8-calibrated", "--format", "gguf-f16", *out)
     assert line == "--cache-scales: gguf-f16 holds no scales of a K/V cache; export as hf, w4a16"
     line = refused(capfd, "export", "demo", "--length", "300", "--print-serving", *out)
-    assert line == "--length: the export promises 256 tokens; raise --factor, or give less"
+    assert line == "--length: the export promises 256 tokens; add --rope and --factor, or give less"
     assert not (tmp_path / "o").exists()
