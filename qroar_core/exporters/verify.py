@@ -194,10 +194,13 @@ def _older(folder: Path) -> Check:
     """Whether readers older than transformers 5 find the interpolation under the names that they know."""
     content = table_in(folder / "config.json")
     wanted = with_older_names(content, {}, {})
-    wanted |= {"torch_dtype": content["dtype"]} if "dtype" in content else {}
+    if "dtype" in content and "torch_dtype" in content:  # a quantized copy keeps its source's one name
+        wanted |= {"torch_dtype": content["dtype"]}
     other = sorted(name for name, value in wanted.items() if content.get(name) != value)
     question = "names that transformers 4 and mlx-lm read"
-    return Check(question, f"config.json lacks {', '.join(other)}" if other else "all there", not other)
+    return Check(
+        question, f"config.json lacks {', '.join(other)} as the export means it" if other else "all there", not other
+    )
 
 
 def _source_of(note: dict[str, Any]) -> str:

@@ -70,7 +70,7 @@ def compared(name: str, wanted: dict[str, Any] | None, folder: Path, defaults: M
         wanted, found = ({**_only(defaults, one, other), **one} for one, other in ((wanted, found), (found, wanted)))
     mine, its = _leaves(wanted), _leaves(found)
     other = [
-        f"{key} is {_word(its, key)}, an export writes {_word(mine, key)}"
+        f"{key} is {_word(its, key, 'not there')}, an export {_word(mine, key, 'has none', 'writes ')}"
         for key in sorted(mine.keys() | its.keys())
         if key not in MAY_DIFFER and not _same(mine.get(key, ABSENT), its.get(key, ABSENT))
     ]
@@ -111,8 +111,8 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _word(leaves: Mapping[str, Any], key: str) -> str:
+def _word(leaves: Mapping[str, Any], key: str, without: str, before: str = "") -> str:
     if key not in leaves:
-        return "not there"
+        return without
     said = str(leaves[key])
-    return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
+    return before + (said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}...")

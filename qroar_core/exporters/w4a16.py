@@ -103,11 +103,11 @@ def write_config(
     loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, note: Mapping[str, Any], folder: Path
 ) -> None:
     """The folder that `run` wrote with this qroar.json, without weights; `verify` compares its settings."""
+    dtype, _ = noted_dtype(str(note.get("dtype")))
+    if dtype is None or not note.get("weights"):
+        raise BadCheckpoint("it does not say what the weights were rounded to", where=NOTE)
     said, spec = written_rope(loaded, rope), WeightQuantSpec(**note["weights"])
     switch, _ = bias_switch(loaded, brought(loaded, written_parameters(loaded, scales, said.factor)))
-    dtype, _ = noted_dtype(str(note.get("dtype")))
-    if dtype is None:
-        raise BadCheckpoint("it does not say the number format of what is not packed", where=NOTE)
     packing = _config(loaded, linear_layers(loaded, spec.group_size), spec, "cache_scales" in note)
     save(loaded, said, folder, {}, {"dtype": word(dtype), "quantization_config": packing, **switch})
 

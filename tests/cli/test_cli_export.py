@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from qroar_core.__main__ import main
+from qroar_core.cli import tables
+from qroar_core.exporters.check import Check
 from tests.exporters.scales_file import write_scales
 from tests.models.gguf_files import Q, write_model
 
@@ -41,6 +43,7 @@ def test_a_copy_is_written_and_verified(capfd, source, tmp_path):
     assert main(["verify", str(tmp_path / "out")]) == 2
     out, err = capfd.readouterr()
     assert "changed since" in out
+    assert out.startswith("Verification failed: 1 of 2 checks\n")
     assert err == f"qroar: {tmp_path / 'out'}: 1 of 2 checks failed; export it again\n"
 
 
@@ -136,3 +139,18 @@ def test_what_an_export_is_served_with_is_refused_where_nothing_reads_it(tmp_pat
     line = refused(capfd, "export", "demo", "--length", "300", "--print-serving", *out)
     assert line == "--length: the export promises 256 tokens; add --rope and --factor, or give less"
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("passed", "heading"),
+    [
+        ((True, True), "Verified"),
+        ((True, None), "Verified, 1 check not asked"),
+        ((True, None, False, False), "Verification failed: 2 of 4 checks"),
+    ],
+)
+def test_the_heading_of_verify_says_whether_it_failed(capfd, passed, heading):
+    tables.verification([Check("what", "so", one) for one in passed], [], as_json=False)
+    out, _ = capfd.readouterr()
+    assert out.splitlines()[0] == heading
+    assert out.count("what") == len(passed)
