@@ -196,11 +196,11 @@ def _older(folder: Path) -> Check:
     wanted = with_older_names(content, {}, {})
     if "dtype" in content and "torch_dtype" in content:  # a quantized copy keeps its source's one name
         wanted |= {"torch_dtype": content["dtype"]}
-    other = sorted(name for name, value in wanted.items() if content.get(name) != value)
-    question = "names that transformers 4 and mlx-lm read"
-    return Check(
-        question, f"config.json lacks {', '.join(other)} as the export means it" if other else "all there", not other
-    )
+    lacking = sorted(name for name in wanted if name not in content)
+    other = sorted(name for name, value in wanted.items() if content.get(name, value) != value)
+    answers = [f"config.json lacks {', '.join(lacking)}"] if lacking else []
+    answers += [f"{', '.join(other)} say another thing than transformers 5 reads"] if other else []
+    return Check("names that transformers 4 and mlx-lm read", "; ".join(answers) or "all there", not answers)
 
 
 def _source_of(note: dict[str, Any]) -> str:
