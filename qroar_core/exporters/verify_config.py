@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import QRoarError
+from qroar_core.exporters import hf, quantized_copy, w4a16
 from qroar_core.exporters.check import Check
-from qroar_core.exporters.writers import module_of
+from qroar_core.exporters.formats import writer_name
 from qroar_core.models.checkpoint_files import has, table_in
 from qroar_core.models.generation import FILE as GENERATION
+from qroar_core.models.generation import generation_defaults
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
@@ -25,6 +27,11 @@ CONFIG = "config.json"
 MAY_DIFFER = {  # entry -> why it is not compared
     "transformers_version": "which transformers wrote the file: nothing is computed by it",
     "quantization_config.version": "which compressed-tensors wrote the block: nothing is computed by it",
+}
+WRITERS = {  # module of `exporters` -> what writes its settings into a folder
+    "hf": hf.write_config,
+    "w4a16": w4a16.write_config,
+    "quantized_copy": quantized_copy.write_config,
 }
 VERSION = "transformers_version"
 ABSENT = object()
@@ -39,13 +46,15 @@ def checks(
     Args:
         rope, scales: of `note`, the folder's qroar.json.
     """
-    write = getattr(module_of(str(note.get("format", "hf"))), "write_config", None)
-    if write is None:
-        return [Check(_question(CONFIG), "not compared: the writer of this format has no write_config", None)]
+    writer = writer_name(str(note.get("format", "hf")))
+    if writer not in WRITERS:
+        return [
+            Check(_question(CONFIG), f"not compared: what the writer {writer} writes there is not known here", None)
+        ]
     with tempfile.TemporaryDirectory() as scratch:
         again = Path(scratch)
         try:
-            write(source, rope, scales, note, again)
+            WRITERS[writer](source, rope, scales, note, again)
             return [
                 compared(name, table_in(again / name) if has(again, name) else None, folder, _defaults(name, source))
                 for name in (CONFIG, GENERATION)
@@ -82,10 +91,7 @@ def _question(name: str) -> str:
 
 
 def _defaults(name: str, source: LoadedModel) -> dict[str, Any]:
-    from transformers import GenerationConfig
-
-    made: Any = GenerationConfig() if name == GENERATION else type(source.model.config)()
-    return dict(made.to_dict())
+    return generation_defaults() if name == GENERATION else dict(type(source.model.config)().to_dict())
 
 
 def _only(defaults: Mapping[str, Any], one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +101,7 @@ def _only(defaults: Mapping[str, Any], one: Mapping[str, Any], other: Mapping[st
 
 def _leaves(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Entries of tables in tables by their path; an empty table and a list are one entry."""
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, dict) and value:
             leaves |= _leaves(value, f"{before}{key}.")

@@ -54,7 +54,7 @@ def writer_of(
         options["dtype"] = dtype
     if about.holds_cache_scales:
         options["cache_scales"] = cache_scales
-    return partial(module_of(format).run, format=format, **options)
+    return partial(_module(format).run, format=format, **options)
 
 
 def cache_scales_of(
@@ -77,14 +77,14 @@ def cache_scales_of(
     """
     from qroar_core.exporters.cache_scales import measured
 
-    rounded = getattr(module_of(format), "rounded_weights", None)
+    rounded = getattr(_module(format), "rounded_weights", None)
     weights = None if rounded is None else rounded(group_size)
     return measured(loaded, rope, scales, documents, length, weights=weights, seed=seed)
 
 
 def offered(loaded: LoadedModel) -> dict[str, str]:
     """The formats that any loaded model is written in and this one can be, in the words of a menu."""
-    found = {name: module_of(name).offered(loaded) for name, format in FORMATS.items() if not format.copies}
+    found = {name: _module(name).offered(loaded) for name, format in FORMATS.items() if not format.copies}
     return {
         name: f"{FORMATS[name].what}{added and f', {added}'}: {FORMATS[name].readers}"
         for name, added in found.items()
@@ -95,10 +95,9 @@ def offered(loaded: LoadedModel) -> dict[str, str]:
 def main_file(folder: Path, loaded: LoadedModel, format: str) -> Path:
     """The file without which no runtime loads what was written to `folder`."""
     if FORMATS[format].whole_file:
-        return folder / module_of(format).file_name(loaded, format)
+        return folder / _module(format).file_name(loaded, format)
     return folder / "config.json"
 
 
-def module_of(format: str) -> ModuleType:
-    """The module of `exporters` that writes this format."""
+def _module(format: str) -> ModuleType:
     return import_module(f"qroar_core.exporters.{writer_name(format)}")
