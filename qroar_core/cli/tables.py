@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from qroar_core.number_of import number_of
 from qroar_core.progress import OnStep, Step
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
@@ -117,7 +118,11 @@ def verification(checks: list[Check], limits: list[str], as_json: bool) -> None:
     if as_json:
         _print([{"question": c.question, "answer": c.answer, "passed": c.passed} for c in checks])
         return
-    _table("Verified", ["check", "found", "passed"], [[c.question, c.answer, words[c.passed]] for c in checks])
+    wrong, unasked = (sum(c.passed is passed for c in checks) for passed in (False, None))
+    title = f"Verified, {number_of(unasked, 'check')} not asked" if unasked else "Verified"
+    if wrong:
+        title = f"Verification failed: {wrong} of {number_of(len(checks), 'check')}"
+    _table(title, ["check", "found", "passed"], [[c.question, c.answer, words[c.passed]] for c in checks])
     for limit in limits:
         line(limit)
 
