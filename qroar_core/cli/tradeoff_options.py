@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from qroar_core.cli.options import MODEL, SETTING, SWEEP, option
+from qroar_core.specs.tradeoff import MAX_LOSS
 
 TRADEOFF = [
     inspect.Parameter(
@@ -18,7 +19,11 @@ TRADEOFF = [
         ],
     ),
     option(
-        "max_loss", float, 0.05, "loss below which the cheapest format is chosen: nats a token, or a share of needles"
+        "max_loss",
+        float,
+        MAX_LOSS,
+        "loss below which the cheapest format is chosen: nats a token, or a share of needles",
+        metavar="X",
     ),
     option("loss", str, "nll", "loss that formats are compared by"),
     *(one for one in SETTING if one.name == "length"),

@@ -11,7 +11,7 @@ from qroar_core.errors import BadOutput
 from qroar_core.library.arguments import check_on_step
 from qroar_core.library.refusal_words import in_parameters
 from qroar_core.progress import OnStep, Step, no_progress
-from qroar_core.specs.tradeoff import Loss
+from qroar_core.specs.tradeoff import MAX_LOSS, Loss
 from qroar_core.sweeps.address import cells_root
 from qroar_core.sweeps.table import CSV
 from qroar_core.tradeoff.measured import Measured
@@ -19,8 +19,6 @@ from qroar_core.tradeoff.point import require_loss
 from qroar_core.tradeoff.read_runs import read_runs
 from qroar_core.tradeoff.read_sweep import read_table, table_in, typed
 from qroar_core.tradeoff.result import Tradeoff
-
-MAX_LOSS = 0.05  # nats a token, or a share of hidden numbers
 
 
 @in_parameters

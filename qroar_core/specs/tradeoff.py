@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 Loss = Literal["nll", "kl", "needles"]
+Axis = Literal["bytes", "gb"]  # of a token, or of the whole cache
+MAX_LOSS = 0.05  # nats a token, or a share of hidden numbers
 LOSSES: dict[Loss, str] = {
     "nll": "loss, nats per token",
     "kl": "KL to the unquantized model, nats per token",

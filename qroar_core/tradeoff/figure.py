@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import plotly.graph_objects as go
 
 from qroar_core.escape import figure_text
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, PINK, SKY, Picture, framed
 from qroar_core.figures.ticks import log_ticks
-from qroar_core.specs.tradeoff import LOSSES, UNIT, Loss
+from qroar_core.specs.tradeoff import LOSSES, UNIT, Axis, Loss
 from qroar_core.tradeoff.choice import Choice
 from qroar_core.tradeoff.front import Step
 from qroar_core.tradeoff.point import NO_REMEDY, Point
 from qroar_core.tradeoff.table import table_of
 
-Axis = Literal["bytes", "gb"]
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down", "pentagon", "hourglass")
 MARKS = (BLUE, ORANGE, PINK, SKY, *COLOURS)  # of remedies; green is the front
 GREEN = "#009E73"
@@ -62,7 +60,7 @@ def draw(
                 marker={"color": colour, "symbol": symbol if served else f"{symbol}-open", "size": 9},
                 error_y=_bars([one if few or id(one) in marked else None for one in mine], colour),
                 text=[figure_text(one.quantizer) for one in mine],
-                customdata=[number[id(one)] for one in mine],
+                customdata=[[number[id(one)]] for one in mine],
                 hovertemplate=f"%{{text}}, {name}<br>%{{x:,}} {_unit(axis)}, %{{y:+.4f}}<extra></extra>",
             )
     _front(figure, steps, known)

@@ -12,8 +12,7 @@ import plotly.graph_objects as go
 from qroar_core.errors import BadSpec
 from qroar_core.figures.picture import Picture
 from qroar_core.library.shown import titled
-from qroar_core.specs.tradeoff import Loss
-from qroar_core.tradeoff.figure import Axis
+from qroar_core.specs.tradeoff import Axis, Loss
 from qroar_core.tradeoff.measured import Measured, at_length
 from qroar_core.tradeoff.report import save_report
 from qroar_core.tradeoff.setup_tradeoff import SetupTradeoff

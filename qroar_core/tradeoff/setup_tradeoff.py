@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from qroar_core.figures.picture import Picture
-from qroar_core.specs.tradeoff import Loss
+from qroar_core.specs.tradeoff import Axis, Loss
 from qroar_core.tradeoff.choice import Choice, choose, sentences
-from qroar_core.tradeoff.figure import Axis, draw
+from qroar_core.tradeoff.figure import draw
 from qroar_core.tradeoff.front import Step, steps
 from qroar_core.tradeoff.point import Point, SetupKey
 from qroar_core.tradeoff.table import table_of

@@ -25,6 +25,7 @@ PAGES = {
     "Tune": "Tune",
     "Evaluate": "Evaluate",
     "Remedies": "Compare remedies",
+    "Trade-off": "Loss against memory",
     "Retrieval": "Retrieval",
     "Evidence": "Evidence",
     "Export": "Export",
