@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from qroar_core.setup import quantization as quantization
     from qroar_core.specs import BandSpec as Bands
     from qroar_core.specs import RopeSpec as Rope
-    from qroar_core.tradeoff.result import Tradeoff as Tradeoff
+    from qroar_core.tradeoffs.result import Tradeoff as Tradeoff
 
 _WHERE = {
     **dict.fromkeys(("load", "diagnose", "choose_ties", "search", "export"), "library.calls"),
@@ -77,7 +77,7 @@ _WHERE = {
     "Transform": "library.transform",
     "sweep": "library.sweep_call",
     "tradeoff": "library.tradeoff_call",
-    "Tradeoff": "tradeoff.result",
+    "Tradeoff": "tradeoffs.result",
     **dict.fromkeys(("Setup", "quantization"), "setup"),
     "Model": "models.loaded:LoadedModel",
     "Rope": "specs:RopeSpec",

@@ -104,10 +104,11 @@ def asked_of(
 
 def written(asked: dict[str, Any]) -> str:
     """As YAML, a key a line."""
-    return "".join(
-        yaml.safe_dump({name: value}, default_flow_style=None, sort_keys=False, width=100)
-        for name, value in asked.items()
-    )
+    return "".join(f"{name}: {_in_a_line(value)}\n" for name, value in asked.items())
+
+
+def _in_a_line(value: Any) -> str:
+    return yaml.safe_dump([value], default_flow_style=True, sort_keys=False, width=1 << 20).strip()[1:-1]
 
 
 def _applies(quantizer: dict[str, Any], word: str) -> bool:

@@ -21,8 +21,8 @@ from qroar_core.library.tradeoff_call import measured
 from qroar_core.specs.tradeoff import Axis, Loss
 from qroar_core.sweeps.address import cells_root
 from qroar_core.sweeps.table import CSV
-from qroar_core.tradeoff.measured import Measured
-from qroar_core.tradeoff.point import SetupKey
+from qroar_core.tradeoffs.measured import Measured
+from qroar_core.tradeoffs.point import SetupKey
 
 LOSS_WORDS: dict[Loss, str] = {"nll": "NLL", "kl": "KL", "needles": "Needles found"}
 AXIS_WORDS: dict[Axis, str] = {"bytes": "bytes per token", "gb": "GB"}

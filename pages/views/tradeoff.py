@@ -16,13 +16,13 @@ from qroar_core.escape import literal
 from qroar_core.figures import Picture
 from qroar_core.specs.labels import capital
 from qroar_core.specs.tradeoff import Axis
-from qroar_core.tradeoff.choice import lost, memory
-from qroar_core.tradeoff.measured import Measured
-from qroar_core.tradeoff.point import Point
-from qroar_core.tradeoff.result import Tradeoff
-from qroar_core.tradeoff.serving import serving_of
-from qroar_core.tradeoff.setup_tradeoff import SetupTradeoff
-from qroar_core.tradeoff.table import roles
+from qroar_core.tradeoffs.choice import lost, memory
+from qroar_core.tradeoffs.measured import Measured
+from qroar_core.tradeoffs.point import Point
+from qroar_core.tradeoffs.result import Tradeoff
+from qroar_core.tradeoffs.serving import serving_of
+from qroar_core.tradeoffs.setup_tradeoff import SetupTradeoff
+from qroar_core.tradeoffs.table import roles
 
 REMEMBERED = 16  # choices among the points of a folder, and their figures
 POINT = "tradeoff point"

@@ -15,9 +15,9 @@ from qroar_core.errors import BadSpec, QRoarError
 from qroar_core.transforms.file import write_atomically
 
 if TYPE_CHECKING:  # `--help` starts without torch
-    from qroar_core.tradeoff.result import Tradeoff
-    from qroar_core.tradeoff.serving import Serving
-    from qroar_core.tradeoff.setup_tradeoff import SetupTradeoff
+    from qroar_core.tradeoffs.result import Tradeoff
+    from qroar_core.tradeoffs.serving import Serving
+    from qroar_core.tradeoffs.setup_tradeoff import SetupTradeoff
 
 HEADER = ["format", "remedy", "bytes a token", "GB", "loss", "95 % interval", ""]
 
@@ -28,9 +28,9 @@ def tradeoff(options: dict) -> None:
     """Show loss against K/V memory from what a sweep measured, and the cheapest format that loses less than asked."""
     _check(options)
     from qroar_core.library.tradeoff_call import measured
-    from qroar_core.tradeoff.point import require_loss
-    from qroar_core.tradeoff.report import ROPE, require_tradeoff_folder
-    from qroar_core.tradeoff.result import Tradeoff
+    from qroar_core.tradeoffs.point import require_loss
+    from qroar_core.tradeoffs.report import ROPE, require_tradeoff_folder
+    from qroar_core.tradeoffs.result import Tradeoff
 
     out = require_tradeoff_folder(options["out"]) if options.get("out") else None
     cells = Path(options["cells"]).expanduser() if options.get("cells") else None
@@ -39,9 +39,9 @@ def tradeoff(options: dict) -> None:
     serving = [_serving(one) for one in found.setups]
     if out is not None:
         found.save(out)
-        for one in serving:
-            if not isinstance(one, str) and one.rope_file:
-                write_atomically(out / ROPE, one.rope_file)
+        for how in serving:
+            if not isinstance(how, str) and how.rope_file:
+                write_atomically(out / ROPE, how.rope_file)
     if options["json"]:
         tables._print(_plain(found, serving))
         return
@@ -66,7 +66,7 @@ def _check(options: dict) -> None:
 
 def _serving(one: SetupTradeoff) -> Serving | str:
     """How the chosen point is served, or why that is not known."""
-    from qroar_core.tradeoff.serving import serving_of
+    from qroar_core.tradeoffs.serving import serving_of
 
     if one.choice.point is None:
         return ""

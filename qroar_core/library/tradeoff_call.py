@@ -14,11 +14,11 @@ from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs.tradeoff import MAX_LOSS, Loss
 from qroar_core.sweeps.address import cells_root
 from qroar_core.sweeps.table import CSV
-from qroar_core.tradeoff.measured import Measured
-from qroar_core.tradeoff.point import require_loss
-from qroar_core.tradeoff.read_runs import read_runs
-from qroar_core.tradeoff.read_sweep import read_table, table_in, typed
-from qroar_core.tradeoff.result import Tradeoff
+from qroar_core.tradeoffs.measured import Measured
+from qroar_core.tradeoffs.point import require_loss
+from qroar_core.tradeoffs.read_runs import read_runs
+from qroar_core.tradeoffs.read_sweep import read_table, table_in, typed
+from qroar_core.tradeoffs.result import Tradeoff
 
 
 @in_parameters

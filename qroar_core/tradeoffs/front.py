@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from qroar_core.statistics.intervals import Interval
-from qroar_core.tradeoff.point import NO_REMEDY, Point, difference
+from qroar_core.tradeoffs.point import NO_REMEDY, Point, difference
 
 
 @dataclass(frozen=True, slots=True, eq=False)

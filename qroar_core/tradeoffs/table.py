@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from qroar_core.tradeoff.choice import Choice
-from qroar_core.tradeoff.front import Step
-from qroar_core.tradeoff.point import Point
+from qroar_core.tradeoffs.choice import Choice
+from qroar_core.tradeoffs.front import Step
+from qroar_core.tradeoffs.point import Point
 
 CHOSEN, FRONT, NOT_SHOWN, NOT_KEPT = "chosen", "front", "front, gain not significant", "found, not kept"
 COLUMNS = ("quantizer", "remedy", "bytes_per_token", "GB", "loss", "loss_low", "loss_high", "role", "beside")

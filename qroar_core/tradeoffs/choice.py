@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from qroar_core.number_of import number_of
 from qroar_core.specs.tradeoff import UNIT, Loss
-from qroar_core.tradeoff.front import simplest
-from qroar_core.tradeoff.point import Point, difference
+from qroar_core.tradeoffs.front import simplest
+from qroar_core.tradeoffs.point import Point, difference
 
 NAMED = 4  # points that a sentence names; the rest are counted
 

@@ -19,8 +19,8 @@ from qroar_core.remedies.applicable import ROTATION
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.runs.folder import has
 from qroar_core.specs import QuantSpec, RopeSpec
-from qroar_core.tradeoff.measured import geometry_at, quant_under, setting_of
-from qroar_core.tradeoff.point import NO_REMEDY, Point
+from qroar_core.tradeoffs.measured import geometry_at, quant_under, setting_of
+from qroar_core.tradeoffs.point import NO_REMEDY, Point
 
 CHECKPOINT = Path("checkpoint")  # what the commands call the folder that is written
 FORMAT = "hf"

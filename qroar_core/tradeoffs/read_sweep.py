@@ -23,8 +23,8 @@ from qroar_core.specs.tradeoff import Loss
 from qroar_core.sweeps.remedy_words import WORDS
 from qroar_core.sweeps.result import DONE, NOT_KEPT
 from qroar_core.sweeps.table import CSV, NUMBERS, WHOLE
-from qroar_core.tradeoff.measured import Measured
-from qroar_core.tradeoff.point import Point, SetupKey
+from qroar_core.tradeoffs.measured import Measured
+from qroar_core.tradeoffs.point import Point, SetupKey
 
 LARGEST = 256 * MIB  # bytes of a table
 CELL = re.compile(r"\w[\w.-]{0,119}")  # name of a cell's folder: no path leads out of the root by it
@@ -129,8 +129,8 @@ def _point(row: Any, run: Path | None, cell: Cell | None, loss: Loss) -> Point:
         remedy=row.remedy,
         bytes_per_token=row.bytes_per_token,
         loss=value,
-        low=_known(low),
-        high=_known(high),
+        low=finite(low),
+        high=finite(high),
         units=units,
         sample=digest(cell.reference) if cell and units else "",
         served=row.kept != NOT_KEPT,
@@ -153,7 +153,8 @@ def digest(values: tuple[Any, ...]) -> str:
     return sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
-def _known(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """The value; None where it is none, as the ends of an interval over one window are."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 

@@ -17,12 +17,12 @@ from qroar_core.runs.record import read_record
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec
 from qroar_core.specs.tradeoff import Loss
-from qroar_core.tradeoff.point import Point, SetupKey
+from qroar_core.tradeoffs.point import Point, SetupKey
 
 geometry_at = lru_cache(maxsize=32)(geometry_of)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Measured:
     """Points of each setup in the order of the file, and sentences about what is not there.
 

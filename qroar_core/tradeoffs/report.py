@@ -12,7 +12,7 @@ from qroar_core.errors import BadOutput
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.number_of import number_of
 from qroar_core.runs.html_page import figure_html, page, text
-from qroar_core.tradeoff.setup_tradeoff import SetupTradeoff
+from qroar_core.tradeoffs.setup_tradeoff import SetupTradeoff
 from qroar_core.transforms.file import write_atomically
 
 HTML, CSV, ROPE = "tradeoff.html", "tradeoff.csv", "rope.json"

@@ -13,9 +13,9 @@ from qroar_core.errors import BadSpec
 from qroar_core.figures.picture import Picture
 from qroar_core.library.shown import titled
 from qroar_core.specs.tradeoff import Axis, Loss
-from qroar_core.tradeoff.measured import Measured, at_length
-from qroar_core.tradeoff.report import save_report
-from qroar_core.tradeoff.setup_tradeoff import SetupTradeoff
+from qroar_core.tradeoffs.measured import Measured, at_length
+from qroar_core.tradeoffs.report import save_report
+from qroar_core.tradeoffs.setup_tradeoff import SetupTradeoff
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -10,10 +10,10 @@ from qroar_core.escape import figure_text
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, PINK, SKY, Picture, framed
 from qroar_core.figures.ticks import log_ticks
 from qroar_core.specs.tradeoff import LOSSES, UNIT, Axis, Loss
-from qroar_core.tradeoff.choice import Choice
-from qroar_core.tradeoff.front import Step
-from qroar_core.tradeoff.point import NO_REMEDY, Point
-from qroar_core.tradeoff.table import table_of
+from qroar_core.tradeoffs.choice import Choice
+from qroar_core.tradeoffs.front import Step
+from qroar_core.tradeoffs.point import NO_REMEDY, Point
+from qroar_core.tradeoffs.table import table_of
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down", "pentagon", "hourglass")
 MARKS = (BLUE, ORANGE, PINK, SKY, *COLOURS)  # of remedies; green is the front

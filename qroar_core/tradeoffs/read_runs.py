@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from qroar_core.specs.labels import quant_words
 from qroar_core.specs.tradeoff import Loss
 from qroar_core.statistics.intervals import paired_interval
 from qroar_core.statistics.proportions import wilson
-from qroar_core.tradeoff.measured import Measured, geometry_at, quant_under
-from qroar_core.tradeoff.point import NO_REMEDY, Point, SetupKey
-from qroar_core.tradeoff.read_sweep import REFERENCE, digest, ends_of_kl
+from qroar_core.tradeoffs.measured import Measured, geometry_at, quant_under
+from qroar_core.tradeoffs.point import NO_REMEDY, Point, SetupKey
+from qroar_core.tradeoffs.read_sweep import REFERENCE, digest, ends_of_kl, finite
 
 UNQUANTIZED = "unquantized cache"
 CONDITIONS = {  # of an evaluation -> the remedy; the scales found are named by what was searched
@@ -134,16 +134,20 @@ def _evaluated(entry: RunRecord, found: Evaluation, loss: Loss) -> Iterator[tupl
             continue
         tuned = row.scales == "tuned"
         identity = tuned and kept is not None and _is_identity(kept.g)
-        if loss == "nll":
-            one = paired_interval(mine, reference)
-            units = tuple(a - b for a, b in zip(mine, reference, strict=True))
-            value, low, high, sample = one.mean, one.low, one.high, digest(reference)
-        else:
-            units, sample, error = (), "", row.close.kl_mean_se if row.close else None
-            value = row.kl_mean or 0.0
-            low, high = ends_of_kl(value, error, len(mine))
         remedy = searched if tuned else CONDITIONS[condition]
-        yield row.length, Point(_format(entry), remedy, 0.0, value, low, high, units, sample, served=not identity)
+        if loss == "nll":
+            point = _of_windows(_format(entry), remedy, mine, reference)
+        else:
+            value, error = row.kl_mean or 0.0, row.close.kl_mean_se if row.close else None
+            point = Point(_format(entry), remedy, 0.0, value, *ends_of_kl(value, error, len(mine)))
+        yield row.length, replace(point, served=not identity)
+
+
+def _of_windows(name: str, remedy: str, mine: Sequence[float], reference: Sequence[float]) -> Point:
+    """What the windows of a condition lose, with its interval; one window alone has none."""
+    one = paired_interval(mine, reference)
+    units = tuple(a - b for a, b in zip(mine, reference, strict=True))
+    return Point(name, remedy, 0.0, one.mean, finite(one.low), finite(one.high), units, digest(tuple(reference)))
 
 
 def _is_identity(g: list) -> bool:
@@ -152,12 +156,9 @@ def _is_identity(g: list) -> bool:
 
 def _compared(entry: RunRecord, found: Comparison) -> Iterator[tuple[int, Point]]:
     """Every remedy of a comparison; the plain quantizer has its row in the evaluation too."""
-    reference = tuple(found.reference_window_nll)
     for row in found.rows:
-        one = paired_interval(row.window_nll, reference)
-        units = tuple(a - b for a, b in zip(row.window_nll, reference, strict=True))
         remedy = NO_REMEDY if row.key == PLAIN else row.key.replace(f"{PLAIN}+", "scales", 1)
-        point = Point(_format(entry), remedy, 0.0, one.mean, one.low, one.high, units, digest(reference))
+        point = _of_windows(_format(entry), remedy, row.window_nll, found.reference_window_nll)
         yield found.length, replace(point, kept_layers=tuple(row.kept_layers))
 
 

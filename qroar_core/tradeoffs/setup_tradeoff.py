@@ -9,11 +9,11 @@ import pandas as pd
 
 from qroar_core.figures.picture import Picture
 from qroar_core.specs.tradeoff import Axis, Loss
-from qroar_core.tradeoff.choice import Choice, choose, sentences
-from qroar_core.tradeoff.figure import draw
-from qroar_core.tradeoff.front import Step, steps
-from qroar_core.tradeoff.point import Point, SetupKey
-from qroar_core.tradeoff.table import table_of
+from qroar_core.tradeoffs.choice import Choice, choose, sentences
+from qroar_core.tradeoffs.figure import draw
+from qroar_core.tradeoffs.front import Step, steps
+from qroar_core.tradeoffs.point import Point, SetupKey
+from qroar_core.tradeoffs.table import table_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
