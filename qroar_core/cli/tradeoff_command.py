@@ -58,7 +58,7 @@ def _check(options: dict) -> None:
     for name, least in (("max_loss", 0), ("length", 1), ("batch", 1)):
         value = options[name]
         if value is not None and not least <= value < float("inf"):
-            do = "give a larger number"
+            do = f"give {least} or more"
             raise BadSpec(
                 f"must be at least {least} and finite, got {value:g}", where=f"--{name.replace('_', '-')}", do=do
             )

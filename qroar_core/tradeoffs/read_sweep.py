@@ -93,7 +93,7 @@ def read_table(frame: pd.DataFrame, root: Path, loss: Loss, where: str) -> Measu
     found = Measured(loss, where=where)
     done = frame[frame["status"] == DONE]
     if left := len(frame) - len(done):
-        found.note(f"{number_of(left, 'cell')} of {len(frame):,} failed or did not run, and are not here")
+        found.note(f"Left out, failed or not run: {left:,} of {number_of(len(frame), 'cell')}")
     alone = unmeasured = 0
     for row in done.itertuples(index=False):
         if loss == "kl" and math.isnan(row.kl):
@@ -105,10 +105,10 @@ def read_table(frame: pd.DataFrame, root: Path, loss: Loss, where: str) -> Measu
         alone += cell is None
         found.points.setdefault(key, []).append(_point(row, run, cell, loss))
     if unmeasured:
-        found.note(f"{number_of(unmeasured, 'cell')} have no KL, and are not here")
+        found.note(f"Left out, without a KL: {number_of(unmeasured, 'cell')}")
     if alone:
         found.note(
-            f"Of {number_of(alone, 'cell')} the folder is not below {root}: what differs from them is judged by "
+            f"The windows of {number_of(alone, 'cell')} are not below {root}: differences from these are judged by "
             "whether intervals overlap, which takes more to be significant than windows that are paired"
         )
     return found

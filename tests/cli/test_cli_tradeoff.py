@@ -41,9 +41,9 @@ def test_json_has_every_point(capfd, sweep):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--max-loss", "-1"), "--max-loss: must be at least 0 and finite, got -1; give another number"),
-        (("--batch", "0"), "--batch: must be at least 1 and finite, got 0; give another number"),
-        (("--length", "0"), "--length: must be at least 1 and finite, got 0; give another number"),
+        (("--max-loss", "-1"), "--max-loss: must be at least 0 and finite, got -1; give 0 or more"),
+        (("--batch", "0"), "--batch: must be at least 1 and finite, got 0; give 1 or more"),
+        (("--length", "0"), "--length: must be at least 1 and finite, got 0; give 1 or more"),
         (("--loss", "ppl"), "--loss: unknown loss 'ppl'; choose one of nll, kl, needles"),
         (("--loss", "needles"), "--loss needles: a sweep tests no retrieval; give a folder of runs made with"),
     ],

@@ -132,7 +132,7 @@ def test_serving_says_the_export_and_the_cache(run):
     assert scaled.notes == ("The interpolation reaches 1,024 tokens, so no more are served here: raise its factor",)
     none = serving_of(Point("kv=int4", "awq", 576.0, 0.1, run=path), 1024)
     assert none.export == ""
-    assert none.notes[0].startswith("No checkpoint with AWQ is written here; it asks of the runtime: ")
+    assert none.notes[0].startswith("No checkpoint with AWQ scale search is written here; it asks of the runtime: ")
 
 
 def test_names_of_cells():

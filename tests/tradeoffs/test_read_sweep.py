@@ -68,7 +68,7 @@ def test_without_the_cells_intervals_must_not_overlap_and_that_is_said(sweep):
     found = qroar.tradeoff(sweep / "sweep", cells=sweep / "elsewhere")
     assert [step.significant for step in found.setups[0].steps] == [True, True, False, True, True]
     assert not any(step.paired for step in found.setups[0].steps)
-    assert f"Of 6 cells the folder is not below {sweep / 'elsewhere'}" in found.notes[0]
+    assert f"The windows of 6 cells are not below {sweep / 'elsewhere'}: " in found.notes[0]
     assert found.table()["beside"].str.endswith(", not paired").sum() == 4
 
 
@@ -81,7 +81,7 @@ def test_what_failed_or_was_not_kept_is_left_out_and_said(tmp_path):
     (tmp_path / "sweep").mkdir()
     write_table(tmp_path / "sweep", frame_of(rows))
     found = read(tmp_path, max_loss=0.5)
-    assert found.notes[0] == "1 cell of 3 failed or did not run, and are not here"
+    assert found.notes[0] == "Left out, failed or not run: 1 of 3 cells"
     assert found.table()["role"].tolist() == ["found, not kept", "front"]
     assert found.setups[0].choice.point is None  # two windows: the interval reaches far over 0.5
 
@@ -97,7 +97,7 @@ def test_the_kl_has_students_interval_and_the_table_of_sweep_does_too(tmp_path):
     reach = stats.t.ppf(0.975, 2) * 0.01
     assert (one.low, one.high) == pytest.approx((max(0, 0.04 - reach), 0.04 + reach))
     assert one.units == ()
-    assert "1 cell have no KL, and are not here" in found.notes
+    assert "Left out, without a KL: 1 cell" in found.notes
     table = frame_of(rows)
     assert qroar.tradeoff(table, cells=tmp_path / "cells", loss="kl").setups[0].points[0].high == pytest.approx(
         one.high
