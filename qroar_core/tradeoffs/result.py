@@ -27,7 +27,8 @@ class Tradeoff:
             `sentences`, `table()`, `picture()`.
         loss: `nll`, `kl` (nats a token) or `needles` (a share).
         max_loss: what a chosen format loses less than.
-        length: tokens that memory is counted at; None: those that each setup was measured at. batch: texts at once.
+        length: tokens that memory is counted at; None: those that each setup was measured at.
+        batch: texts that are in the cache at once.
         notes: what is not here and why.
         where: what was read.
     """
