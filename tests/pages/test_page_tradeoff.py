@@ -152,4 +152,4 @@ def test_two_thousand_cells_answer_quickly(app, tmp_path, monkeypatch):
     assert not app.exception
     drawn = app.get("plotly_chart")[0].proto.spec
     assert len(drawn) < 2_000_000
-    assert min(spent) < 1.5  # AppTest adds its own serialisation to the 0.3 s of the server
+    assert min(spent) < 0.3  # seconds of the processor, whatever else the machine computes; 0.06 where it was written

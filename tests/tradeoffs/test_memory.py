@@ -55,6 +55,7 @@ def test_a_model_that_is_not_here_keeps_the_measured_bytes_and_that_is_said():
     )
 
 
+@pytest.mark.slow
 def test_a_config_alone_says_the_geometry():
     found, loaded = geometry_of("demo"), load.run("demo", device="cpu").geometry
     for name in ("n_layers", "n_kv_heads", "head_dim", "rotary_dim", "pairing", "original_context", "windows"):

@@ -171,6 +171,7 @@ def test_what_cannot_be_asked_gets_one_line(sweep, tmp_path):
             qroar.tradeoff(tmp_path / folder)
 
 
+@pytest.mark.slow
 def test_two_thousand_cells_are_one_small_figure(tmp_path):
     losses = {
         (f"kv={at}", remedy): (100.0 + at, (1 / (1 + at) + 0.001 * k, 1 / (1 + at), 1 / (1 + at) + 0.002))
