@@ -10,6 +10,7 @@ from qroar_core.cli import layers_command as _layers_command
 from qroar_core.cli import presets_command as _presets_command
 from qroar_core.cli import rope_command as _rope_command
 from qroar_core.cli import sweep_command as _sweep_command
+from qroar_core.cli import tradeoff_command as _tradeoff_command
 from qroar_core.cli.root import app
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "_rope_command",
     "_stages",
     "_sweep_command",
+    "_tradeoff_command",
     "app",
 ]

@@ -130,10 +130,19 @@ def verification(checks: list[Check], limits: list[str], as_json: bool) -> None:
 def serving(folder: Path, known: Mapping[str, Recipe], limits: list[str], as_json: bool) -> None:
     """How each runtime serves an export: its lines, what to know, and below what runtimes do otherwise."""
     if as_json:
-        recipes = [{"runtime": name, **asdict(recipe)} for name, recipe in known.items()]
-        _print({"folder": str(folder), "serving": recipes, "limits": limits})
+        serving = [{"runtime": name, **asdict(recipe)} for name, recipe in known.items()]
+        _print({"folder": str(folder), "serving": serving, "limits": limits})
         return
     line(str(folder))
+    recipes(known)
+    if limits:
+        line("\nWhat runtimes do otherwise:\n")
+    for limit in limits:
+        line(f"  {limit}")
+
+
+def recipes(known: Mapping[str, Recipe]) -> None:
+    """How each runtime is started, and what to know about it."""
     for name, recipe in known.items():
         line(f"\n{name}\n")
         for code in recipe.code.splitlines():
@@ -141,10 +150,6 @@ def serving(folder: Path, known: Mapping[str, Recipe], limits: list[str], as_jso
         line("")
         for said in recipe.notes:
             line(f"  {said}")
-    if limits:
-        line("\nWhat runtimes do otherwise:\n")
-    for limit in limits:
-        line(f"  {limit}")
 
 
 def evaluation(result: Evaluation, as_json: bool) -> None:
