@@ -38,6 +38,7 @@ from qroar_core.transforms.registry import switches
 COMMAND = "made by a sweep"
 TUNED, KEPT, DIAGNOSIS, MANIFEST = "evaluation.json", "scales.json", "diagnosis.json", "manifest.json"
 REFERENCE = "reference/identity"
+SETTLED, UNTUNED_STAGE, COMPARED = "settle", "untuned evaluation", "compare"  # stages
 
 
 def run_cell(
@@ -107,6 +108,13 @@ class _Work:
         return UNTUNED if self.word.condition else str(file_of(("compare", "", "", "", "", self.comparison)))
 
     @property
+    def stage(self) -> str:
+        """The last one of a cell, as its manifest notes it."""
+        if self.word.kinds is not None:
+            return SETTLED
+        return UNTUNED_STAGE if self.word.condition else COMPARED
+
+    @property
     def comparison(self) -> ComparisonSpec:
         """The remedy alone, on the windows of the evaluation."""
         asked = self.setting.evaluation
@@ -122,7 +130,9 @@ class _Work:
     @property
     def finished(self) -> bool:
         needed = (self.file, MANIFEST, *([KEPT] if self.word.kinds is not None else ()))
-        return all(has(self.path, name) for name in needed)
+        if not all(has(self.path, name) for name in needed):
+            return False
+        return self.stage in Manifest.from_file(self.path / MANIFEST, BadOutput).stages  # noted behind its file
 
     def fill(self, on_step: OnStep) -> None:
         """Compute what the folder lacks, each stage saved as soon as it is there."""
@@ -142,13 +152,13 @@ class _Work:
             made = evaluate.run(
                 self.loaded, self.setting, None, None, self.texts["heldout"], on_step, shared=self.shared.losses
             )
-            folder.save(UNTUNED, made, "untuned evaluation", time.perf_counter() - started)
+            folder.save(UNTUNED, made, UNTUNED_STAGE, time.perf_counter() - started)
         else:
             started = time.perf_counter()
             compared = compare.run(
                 self.loaded, self.setting, self.comparison, self.texts, on_step, shared=self.shared.losses
             )
-            folder.save(self.file, compared, "compare", time.perf_counter() - started)
+            folder.save(self.file, compared, COMPARED, time.perf_counter() - started)
 
     def _tuned(self, folder: RunFolder, on_step: OnStep) -> None:
         """As `run` does it, with the diagnosis that cells of one quantizer share."""

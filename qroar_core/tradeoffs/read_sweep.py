@@ -88,7 +88,7 @@ def read_table(frame: pd.DataFrame, root: Path, loss: Loss, where: str) -> Measu
         BadSpec: needles, which no sweep asks for. BadOutput: a cell's file cannot be read.
     """
     if loss == "needles":
-        do = "give a folder of runs made with `run --retrieve`, or choose nll or kl"
+        do = "give a folder of runs that tested retrieval, or choose nll or kl"
         raise BadSpec("a sweep tests no retrieval", where="--loss needles", do=do)
     found = Measured(loss, where=where)
     done = frame[frame["status"] == DONE]
