@@ -142,7 +142,7 @@ class Stream:
         blocks = [half.block for half in (kept_k, kept_v) if half.block > 1]
         at = self.start
         while at < end:
-            rows = rows_at_once(q, k, v, end, rule)
+            rows = rows_at_once(q, kept_k.store, kept_v.store, end, rule)
             stop = min([end, at + rows] + [next_rounding(block, at) for block in blocks])
             here, seen = slice(at - self.start, stop - self.start), kept_k.store[:, :, :stop]
             if kept_k.block > 1:  # with blocks of one token the cache holds K rounded for the product already
