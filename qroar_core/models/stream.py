@@ -21,6 +21,7 @@ from transformers import Cache
 
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import Rope, layer_ropes, rope_set, ropes_of
+from qroar_core.maths.meters import onto
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block, rows_at_once
 from qroar_core.models.condition import Condition
@@ -76,7 +77,7 @@ class Stream:
 
         Raises NonFinite behind the last piece where something overflowed.
         """
-        ids = (ids[None] if ids.ndim == 1 else ids).to(self.loaded.device)
+        ids = onto(ids[None] if ids.ndim == 1 else ids, self.loaded.device)
         if ids.shape[1] > self.length:
             raise BadSpec(f"{ids.shape[1]} tokens in a stream opened for {self.length}")
         halves = self.begin(ids.shape[0], observers)
@@ -181,7 +182,7 @@ class Stream:
             return x
         static = getattr(self.condition.static, which, None)
         rounded = fake_quantize(x, spec, absmax=None if static is None else static[layer])
-        return rounded if only is None else torch.where(only[layer].to(x.device), rounded, x)
+        return rounded if only is None else torch.where(onto(only[layer], x.device), rounded, x)
 
     def _allocate(self, batch: int, room: int) -> list[tuple[QuantizedCache, QuantizedCache]]:
         loaded, quant, static = self.loaded, self.condition.quant, self.condition.static

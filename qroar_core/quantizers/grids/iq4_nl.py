@@ -17,7 +17,9 @@ LEAST = 1e-15  # GROUP_MAX_EPS: below it a block is zero
 def _levels(like: Tensor) -> Tensor:
     import torch
 
-    return torch.tensor(CODES, dtype=like.dtype, device=like.device)
+    from qroar_core.maths.meters import onto
+
+    return onto(torch.tensor(CODES, dtype=like.dtype), like.device)
 
 
 def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None) -> Grid:

@@ -43,7 +43,9 @@ def _tables(like: Tensor, width: int, bits: int) -> tuple[Tensor, Tensor]:
     """Levels, and the midpoints that part them."""
     import torch
 
-    levels = torch.tensor(centroids(width, bits), dtype=like.dtype, device=like.device)
+    from qroar_core.maths.meters import onto
+
+    levels = onto(torch.tensor(centroids(width, bits), dtype=like.dtype), like.device)
     return levels, (levels[:-1] + levels[1:]) / 2
 
 
