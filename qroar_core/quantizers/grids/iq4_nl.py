@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.quantizers.codebook import level_spacing, nearest_level
+from qroar_core.quantizers.codebook import level_spacing, nearest_level, table_like
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of
 
 if TYPE_CHECKING:
@@ -15,11 +15,7 @@ LEAST = 1e-15  # GROUP_MAX_EPS: below it a block is zero
 
 
 def _levels(like: Tensor) -> Tensor:
-    import torch
-
-    from qroar_core.maths.meters import onto
-
-    return onto(torch.tensor(CODES, dtype=like.dtype), like.device)
+    return table_like(CODES, like)
 
 
 def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None) -> Grid:
