@@ -8,6 +8,7 @@ the time does not depend on the weights. Before anything is timed, short passes 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,7 +154,8 @@ class Bench:
             self._prefill(ids)  # kernels are chosen and loaded
         if not self._time_for(length, "transformers' prefill", expected):
             return
-        long = self._row(length, "transformers' prefill", length, None, lambda: self._prefill(ids))
+        measured = self._row(length, "transformers' prefill", length, None, lambda: self._prefill(ids))
+        long = expected if measured is None else measured  # no room: scaled from before
         if long is None:
             return
         self.bare = length, long
@@ -171,7 +173,8 @@ class Bench:
                 with refusing_waits():
                     stage.call(self, length)
             except RuntimeError as error:
-                return f"{name} waits within a pass: {str(error).splitlines()[0]}"
+                what = "waits within a pass" if "synchroniz" in str(error) else "failed"
+                return f"{name} {what}: {str(error).splitlines()[0]}"
         return f"no stage waits within a pass ({length} tokens, torch.cuda.set_sync_debug_mode)"
 
     def setting(self, length: int) -> Setting:
@@ -207,16 +210,21 @@ class Bench:
         try:
             took = self._seconds(job)
         except (OutOfMemory, torch.OutOfMemoryError) as error:
-            self._say(length, name, f"no room: {str(error).splitlines()[0]}", "", "", "", "")
-            if on_gpu:
-                torch.cuda.empty_cache()
-            return None
+            return self._ended(length, name, f"no room: {str(error).splitlines()[0]}")
+        except RuntimeError as error:  # time on a card is short: the other rows go on
+            traceback.print_exc()
+            return self._ended(length, name, f"failed: {str(error).splitlines()[0]}")
         peak = torch.cuda.max_memory_allocated() if on_gpu else 0
         beyond = peak - self.model_bytes - length * cache_bytes_per_token(self.loaded)
         against = ("", "") if needed is None else (f"{needed:.2f}", f"{took / needed:.2f}")
         memory = f"{peak / GIB:.1f} ({beyond / GIB:.1f})" if on_gpu else ""
         self._say(length, name, f"{took:.2f}", *against, f"{tokens / took:,.0f}", memory)
         return took
+
+    def _ended(self, length: int, name: str, why: str) -> None:
+        self._say(length, name, why, "", "", "", "")
+        if self.loaded.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _time_for(self, length: int, name: str, expected: float | None) -> bool:
         left = self.end - time.monotonic()

@@ -79,6 +79,27 @@ def test_a_stage_without_room_says_so_and_the_others_go_on(quick, monkeypatch, c
     assert found[128, "evaluation"][0] == "1.00"
 
 
+def test_a_prefill_without_room_is_estimated_and_a_failure_is_a_row(quick, monkeypatch, capsys):
+    """The tool's own passes go in chunks and may fit where a prefill does not."""
+    tick = gpu.Bench._prefill
+
+    def prefill(bench, ids):
+        if ids.shape[1] == 1024:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        tick(bench, ids)
+
+    def fails(bench, length):
+        raise RuntimeError("misaligned address")
+
+    monkeypatch.setattr(gpu.Bench, "_prefill", prefill)
+    monkeypatch.setitem(quick, "search", gpu.Stage(2, fails))
+    gpu.run([TINY], (128, 1024), CPU, torch.float32, 60.0)
+    found = table(capsys)
+    assert found[1024, "transformers' prefill"][0] == "no room: CUDA out of memory"
+    assert found[1024, "evaluation"][:3] == ["1.00", "256.00", "0.00"]  # 4 passes of 64 times one of 128 tokens
+    assert found[128, "search"][0] == "failed: misaligned address"
+
+
 def test_a_wait_is_named(quick, monkeypatch):
     def waits(bench, length):
         raise RuntimeError("called a synchronizing CUDA operation\nmore")
