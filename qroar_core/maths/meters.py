@@ -18,7 +18,8 @@ def onto(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> T
 
     The host may write to x again at once, as torch sends a copy. On mps, which reads x itself, this waits.
     """
-    return x.to(device, dtype or x.dtype, non_blocking=x.device.type == "cpu" and device.type != "mps")
+    sent = x.device.type == "cpu" and device.type != "mps"
+    return x.to(device, non_blocking=sent) if dtype is None else x.to(device, dtype, non_blocking=sent)
 
 
 class Meter:

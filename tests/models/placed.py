@@ -91,7 +91,8 @@ class Machine(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        if not types and torch.device(kwargs.get("device") or "cpu").type == "cpu":
+        asked = kwargs.get("device") or next((x for x in args if isinstance(x, torch.device)), "cpu")
+        if not types and torch.device(asked).type == "cpu":
             out = func(*args, **kwargs)  # the host's own
             if self.passing and not any(isinstance(x, torch.Tensor) for x in tree_leaves((args, kwargs))):
                 self._keep_largest(out)
