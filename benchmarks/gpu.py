@@ -216,9 +216,9 @@ class Bench:
             return self._ended(length, name, f"failed: {str(error).splitlines()[0]}")
         peak = torch.cuda.max_memory_allocated() if on_gpu else 0
         beyond = peak - self.model_bytes - length * cache_bytes_per_token(self.loaded)
-        against = ("", "") if needed is None else (f"{needed:.2f}", f"{took / needed:.2f}")
+        against = ("", "") if needed is None else (_seconds(needed), f"{took / needed:.2f}")
         memory = f"{peak / GIB:.1f} ({beyond / GIB:.1f})" if on_gpu else ""
-        self._say(length, name, f"{took:.2f}", *against, f"{tokens / took:,.0f}", memory)
+        self._say(length, name, _seconds(took), *against, f"{tokens / took:,.0f}", memory)
         return took
 
     def _ended(self, length: int, name: str, why: str) -> None:
@@ -314,3 +314,8 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 def _no_mode(name: str | int) -> None:
     """Without CUDA there is nothing to refuse."""
+
+
+def _seconds(took: float) -> str:
+    """Two decimals, of less than a tenth of a second two digits."""
+    return f"{took:.2f}" if took >= 0.1 else f"{took:.2g}"
