@@ -60,8 +60,8 @@ class Polish:
         mine, heads, mine_kv = self.heads
         if (mine, mine_kv) != (layers, kv_heads) or heads % kv_heads:
             raise BadScales(
-                f"a polish of {mine} layers, {heads} query heads and {mine_kv} KV heads beside scales of {layers} layers "
-                f"and {kv_heads} KV heads"
+                f"a polish of {mine} layers, {heads} query heads and {mine_kv} KV heads beside scales of {layers} "
+                f"layers and {kv_heads} KV heads"
             )
 
     @property
