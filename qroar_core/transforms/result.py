@@ -87,7 +87,7 @@ class PolishedGroup(BaseModel):
     q: Annotated[list[list[list[list[float]]]], axes(ANY)]
     k: Annotated[list[list[list[list[float]]]], axes(ANY)]
 
-    def contradictions(self, who: ModelIdentity) -> Iterator[str]:
+    def against(self, who: ModelIdentity) -> Iterator[str]:
         """What of it no model like this has."""
         if not 0 <= self.first <= self.last < who.rotary_dim // 2:
             yield f"pairs {self.first} to {self.last} are not of this model"
@@ -160,10 +160,10 @@ class ScalesFile(Result):
         shape = (who.layers, who.kv_heads, who.head_dim)
         if self.k_offset is not None and not _has_shape(self.k_offset, shape):
             yield f"k_offset: no table of {' x '.join(map(str, shape))} numbers, one per layer, KV head and channel"
-        for at, one in enumerate(self.polish):
-            yield from (f"polish[{at}]: {problem}" for problem in one.contradictions(who))
-        taken = [pair for one in self.polish for pair in range(one.first, one.last + 1)]
-        if len(taken) != len(set(taken)) or len({len(one.q[0]) for one in self.polish if one.q}) > 1:
+        for at, group in enumerate(self.polish):
+            yield from (f"polish[{at}]: {problem}" for problem in group.against(who))
+        taken = [pair for group in self.polish for pair in range(group.first, group.last + 1)]
+        if len(taken) != len(set(taken)) or len({len(group.q[0]) for group in self.polish if group.q}) > 1:
             yield "polish: two groups hold the same pairs, or are of other numbers of query heads"
 
     @property
