@@ -116,7 +116,7 @@ def test_the_error_that_scales_are_searched_by_is_held_against_the_model_without
 
 @pytest.mark.slow
 def test_transformers_own_loss_of_the_demo_under_a_tie_falls_with_the_polish(demo):
-    rope = replace(UNTIED, tie=(Tie(6, 7), Tie(8, 11)))
+    rope = replace(UNTIED, tie=(Tie(8, 11), Tie(12, 15, 0.0)))
     texts = {part: split(part) for part in ("calibration", "heldout")}
     search_spec = SearchSpec(polish=True, length=384, windows=3, query_rows=64)
     problem = SearchProblem(demo, rope, INT4, search_spec, texts)
@@ -141,7 +141,7 @@ def test_transformers_own_loss_of_the_demo_under_a_tie_falls_with_the_polish(dem
     finally:
         undo_scales(demo)
     assert tied - untied > 0.02
-    assert polished - untied < 0.8 * (tied - untied)
+    assert polished - untied < 0.9 * (tied - untied), (untied, tied, polished)
 
 
 FEW = {"angles": True, "maps": True, "polish": True, "steps": 12}
