@@ -126,9 +126,9 @@ def test_on_every_layout_pairs_that_stand_still_are_mixed_head_by_head(build, to
         assert torch.equal(now[..., others], was[..., others])
 
 
-def test_what_follows_a_polish_leaves_its_logits(build, tokens):
+@pytest.mark.parametrize("name", names("llama, 1 KV head", "gpt_neox"))
+def test_what_follows_a_polish_leaves_its_logits(build, tokens, name):
     """Scales, angles, maps and an offset on top of it are as exact as without it."""
-    (name,) = names("qwen2")
     loaded, case = build(name), CASES[name]
     rope = tied(case, "yarn")
     polish = alone(loaded, case, rope)
