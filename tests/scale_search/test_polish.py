@@ -18,6 +18,7 @@ from qroar_core.progress import no_progress
 from qroar_core.scale_search import choose_ties
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.contradictions import contradictions_of
+from qroar_core.scale_search.figure import summary
 from qroar_core.scale_search.polish import TiedChannels, find_polish
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.setting import Setting
@@ -164,6 +165,7 @@ def test_a_search_finds_scales_on_top_of_it_and_says_what_it_leaves_of_the_cost(
     assert [one.length for one in report.costs] == [one.length for one in report.polished] == [64, 16]
     assert report.costs[0].nats != report.polished[0].nats
     assert "at 64 tokens the tie costs " in report.words
+    assert report.words in summary(out.report)["value"].tolist()  # what pages and the run's report show
     assert list(contradictions_of(out.report)) == []
     wrong = report.model_copy(update={"polished": report.polished[:1], "error_left": 1.5})
     problems = list(contradictions_of(out.report.model_copy(update={"polish": wrong})))
