@@ -3,7 +3,8 @@
 Every figure is a ratio inside one run, or a count; wall seconds are printed beside for the reader. With --keep
 each part's output is also written to benchmarks/results/PART.md, under the date and the versions that made it, and to
 the tables of docs/ that show it. A part that lacks something says in one line what, and the others go on.
-A part that keeps every pass on disk ends between two of them after --minutes, and goes on when it is run again.
+A part that keeps every pass on disk ends between two of them after --minutes, and goes on when it is run again; `gpu`
+skips the rows that would not end in them, 8 where none are named.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TextIO
 
 from benchmarks.headline_units import commit
-from benchmarks.parts import PARTS, RESUMED, chosen
+from benchmarks.parts import LIMITED, PARTS, RESUMED, chosen
 from benchmarks.runtimes import install_missing
 from docs.tables import write as write_tables
 from qroar_core.errors import QRoarError
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
     """Run the named parts and print their tables."""
     parser = argparse.ArgumentParser("python -m benchmarks")
     parser.add_argument("--keep", action="store_true", help="write each part's output to benchmarks/results")
-    parser.add_argument("--install", action="store_true", help="first install what `runtimes` asks, by pip")
+    parser.add_argument("--install", action="store_true", help="first install the runtimes asked for, by pip")
     parser.add_argument("--minutes", type=float, help=f"end {' and '.join(RESUMED)} between two passes after so many")
     parser.add_argument("parts", nargs="*", metavar="PART", help="all parts where none is named")
     asked = parser.parse_args(arguments)
@@ -43,13 +44,13 @@ def main(arguments: list[str]) -> int:
     except KeyError as unknown:
         print(f"unknown part {unknown.args[0]}; choose from {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    endless = [name for name in names if name not in RESUMED]
+    endless = [name for name in names if name not in (*RESUMED, *LIMITED)]
     if asked.minutes is not None and endless:
         print(f"--minutes: {endless[0]} cannot be resumed; give it with {' or '.join(RESUMED)} alone", file=sys.stderr)
         return 2
     if asked.install:
         try:
-            install_missing()
+            install_missing({name.rpartition(".")[2] for name in names if name.startswith("runtimes.")})
         except QRoarError as error:
             print(error, file=sys.stderr)
     began, lacking = time.monotonic(), 0

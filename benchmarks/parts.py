@@ -17,6 +17,7 @@ from benchmarks import (
     first_paint,
     gguf,
     gguf_memory,
+    gpu,
     headline,
     house,
     hub_readers,
@@ -33,6 +34,7 @@ from benchmarks import (
     retrieval,
     runtimes,
     smollm2,
+    sweep,
     tie_effects,
     tied_polish,
     transforms,
@@ -48,12 +50,14 @@ PARTS: dict[str, Part] = {
     **{f"smollm2.{text}": partial(smollm2.main, text) for text in smollm2.TEXTS},
     "diagnosis": diagnosis.main,
     "memory": memory.main,
+    "gpu": gpu.main,
     "dashboard": dashboard.main,
     "firstpaint": first_paint.main,
     "house": house.main,
     "llamacpp": llamacpp.main,
     "llamacpp-angles": llamacpp_angles.main,
     "inplace": inplace.main,
+    "sweep": sweep.main,
     **{f"runtimes.{name}": partial(runtimes.main, name) for name in runnable()},
     **{f"runtimes.hub.{name}": partial(hub_readers.main, name) for name in hub_readers.BOUNDS},
     "families": families.main,
@@ -105,6 +109,8 @@ RESUMED = (  # keep every pass on disk, and take `minutes`
     *(f"runtimes.{name}" for name in runnable()),
     *(f"transforms.{text}.{name}" for text, name in transforms.ASKED),
 )
+
+LIMITED = ("gpu",)  # take `minutes`, and skip what would not end in them
 
 
 def chosen(names: Sequence[str], parts: Mapping[str, Part]) -> list[str]:

@@ -11,7 +11,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,11 @@ def require(name: str) -> None:
         raise BadSpec(f"{reader.name} is not installed", where=name, do=installing(name, reader))
 
 
-def install_missing() -> None:
-    """Put every runtime that can be run where it is looked for, unless it is there."""
+def install_missing(asked: Collection[str]) -> None:
+    """Put those of these runtimes that are not there yet where they are looked for."""
     for name in runnable():
+        if name not in asked:
+            continue
         reader = readers()[name]
         if not is_installed(name, reader.module, here=reader.here):
             print(installing(name, reader), flush=True)

@@ -54,12 +54,14 @@ if TYPE_CHECKING:
     from qroar_core.library.search import Search as Search
     from qroar_core.library.sweep_call import sweep as sweep
     from qroar_core.library.task_scores import TaskScores as TaskScores
+    from qroar_core.library.tradeoff_call import tradeoff as tradeoff
     from qroar_core.library.transform import Transform as Transform
     from qroar_core.models.loaded import LoadedModel as Model
     from qroar_core.setup import Setup as Setup
     from qroar_core.setup import quantization as quantization
     from qroar_core.specs import BandSpec as Bands
     from qroar_core.specs import RopeSpec as Rope
+    from qroar_core.tradeoffs.result import Tradeoff as Tradeoff
 
 _WHERE = {
     **dict.fromkeys(("load", "diagnose", "choose_ties", "search", "export"), "library.calls"),
@@ -74,6 +76,8 @@ _WHERE = {
     "Search": "library.search",
     "Transform": "library.transform",
     "sweep": "library.sweep_call",
+    "tradeoff": "library.tradeoff_call",
+    "Tradeoff": "tradeoffs.result",
     **dict.fromkeys(("Setup", "quantization"), "setup"),
     "Model": "models.loaded:LoadedModel",
     "Rope": "specs:RopeSpec",
@@ -84,7 +88,7 @@ _WHERE = {
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
 __all__ += ["LayerChoice", "RopeSearch", "TaskScores", "TieChoice", "choose_ties", "lm_eval", "load_rope"]
-__all__ += ["protect_layers", "search", "sweep", "ties", "tune_rope"]
+__all__ += ["Tradeoff", "protect_layers", "search", "sweep", "ties", "tradeoff", "tune_rope"]
 
 
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others

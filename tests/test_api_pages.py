@@ -28,6 +28,7 @@ RESULTS = {
     "RopeSearch",
     "TaskScores",
     "TieChoice",
+    "Tradeoff",
     "Transform",
 }  # nobody makes one by hand
 

@@ -109,7 +109,7 @@ def layer_of(module: str) -> str:
     if part in ("__main__", "cli"):
         return "faces"
     if (
-        part in ("library", "setup", "sweeps") or not rest
+        part in ("library", "setup", "sweeps", "tradeoffs") or not rest
     ):  # the package itself offers what the library has, when it is asked for
         return "library"
     if part == "setting":

@@ -76,7 +76,8 @@ def _open_typed() -> None:
 
 def _open_run(entry: RunRecord, asked: str) -> None:
     """Make the run's setting this visitor's choice; its model may have to be loaded."""
-    new, now, loaded, opening = restored(entry), choice(), model(), _opening()
+    now, loaded, opening = choice(), model(), _opening()
+    new = replace(restored(entry), tradeoff=now.tradeoff)  # which may have led here
     if is_foreign(entry):
         take_in(entry)
     if entry.path.parent != runs_root():

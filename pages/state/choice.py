@@ -38,9 +38,11 @@ from qroar_core.specs import (
     RopeSpec,
     SearchSpec,
 )
+from qroar_core.specs.tradeoff import MAX_LOSS, Axis, Loss
 from qroar_core.specs.written import under_todays_names
 
 LEAST_LENGTH = 32  # tokens; shorter contexts measure nothing
+LONGEST, MOST_TEXTS = 1 << 27, 1 << 16  # tokens, and texts at once, that memory is counted for
 REACH = 6.0  # octaves a scale by hand may go
 ADDRESS_LIMIT = 4000  # characters of one parameter; longer ones are dropped
 
@@ -69,6 +71,22 @@ class ToExport:
 
     scales: Annotated[str, Field(max_length=60)] = ""
     format: Annotated[str, Field(max_length=60)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TradeoffChoice:
+    """What the Trade-off page shows: a folder, which setup of it, and what the memory is counted for.
+
+    `length` None: the one that was measured.
+    """
+
+    folder: Annotated[str, Field(max_length=1000)] = ""
+    loss: Loss = "nll"
+    max_loss: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = MAX_LOSS
+    length: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
+    batch: Annotated[int, Field(ge=1, le=MOST_TEXTS)] = 1
+    axis: Axis = "bytes"
+    setup: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +121,14 @@ class Choice:
     claims: Claims | None = None
     rope_search: RopeSearchSpec | None = None
     export: ToExport | None = None
+    tradeoff: TradeoffChoice | None = None
     lesson: str = FIRST_LESSON  # of the Learn page, the one that is opened
 
 
 # Fields that say nothing of the setting:
 BESIDE = (
     *("retrieval", "comparison", "controls", "prediction", "prediction_bands", "hand", "compared", "claims"),
-    *("export", "rope_search", "lesson"),
+    *("export", "rope_search", "tradeoff", "lesson"),
 )
 FORMERLY = {"comparison": "league"}  # parameters of links of before 2026-11-29
 _TEXT = ("model", "device", "dtype", "text", "bos", "run", "lesson")
@@ -143,6 +162,7 @@ _KINDS: tuple[Any, ...] = (  # of the fields, in their order: classes and annota
     Claims,
     RopeSearchSpec,
     ToExport,
+    TradeoffChoice,
     str,
 )
 _KIND = {field.name: kind for field, kind in zip(fields(Choice), _KINDS, strict=True)}

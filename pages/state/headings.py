@@ -12,6 +12,7 @@ HEADINGS = {
     "Tune": "Tune",
     "Evaluate": "Evaluate",
     "Remedies": "Compare remedies",
+    "Trade-off": "Loss against memory",
     "Retrieval": "Retrieval",
     "Evidence": "Evidence",
     "Export": "Export",

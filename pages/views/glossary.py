@@ -46,6 +46,9 @@ TERMS = {  # name of a page in the menu: the terms of art that it uses, what it 
         *("Remedy", "SmoothAttention", "Hadamard rotation", "AWQ", "GPTQ", "Held-out", "Gap recovered", "Interval"),
         "Text checksum",
     ),
+    "Trade-off": (
+        *("Pareto front", "K/V cache", "Quantizer", "Remedy", "NLL", "KL", "Needle", "Interval", "Window", "Held-out"),
+    ),
     "Retrieval": ("Passkey", "Needle", "Held-out", "McNemar", "Text checksum"),
     "Evidence": (
         *("Controls", "Gain", "Gap", "Interval", "rho_W, rho_A", "Spearman's rho", "Identity", "Text checksum"),

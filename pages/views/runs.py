@@ -20,6 +20,7 @@ from pages.views.boxes import finding, refused
 from pages.views.labels import whole_setting_words
 from pages.views.render import numbers, picture
 from pages.views.run_in_view import evaluation_shown, runs_shown
+from pages.views.task_scores import BESIDE, task_scores
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.evaluation.gap import tuned_share
@@ -103,6 +104,7 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
         evidence = tuple(stage for stage in SEVERAL if stage != "compare")
         _link_beside("pages/evidence.py", mine, evidence, ":material/fact_check:")
     _offer_others([entry for entry in mine if not is_foreign(entry)])
+    task_scores(mine)
 
 
 def _rank(path: Path, shown: list[Path]) -> int:
@@ -183,7 +185,7 @@ def _line(entry: RunRecord, in_view: bool) -> dict:
         "kept scales": "none yet" if kept is None else "identity" if _is_identity(kept.g) else "tuned",
         "date, UTC": f"{entry.date:%Y-%m-%d %H:%M}",
         "model": entry.model,
-        "evidence": _beside_words([entry]),
+        "evidence": ", ".join(filter(None, (_beside_words([entry]), BESIDE if entry.task_scores() else ""))),
         "kept": "elsewhere" if entry.path.parent != runs_root() else "here" if entry.checksum else "here, older",
     }
 

@@ -255,7 +255,7 @@ def verify(
     ),
     as_json: bool = typer.Option(False, "--json", help="print the checks as JSON"),
 ) -> None:
-    """Check an export: its hashes, its codes, and its logits against the source model's."""
+    """Check an export: its files, settings and weights, and its logits against the source model's."""
     from qroar_core.exporters import verify as stage
 
     refuse_empty({"what": what, "runtime": runtime})

@@ -23,6 +23,7 @@ from qroar_core.specs import (
     WeightQuantSpec,
 )
 from qroar_core.specs.layers import Sensitivity
+from qroar_core.specs.tradeoff import LOSSES
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "rope": ROPE_METHODS,
@@ -42,4 +43,5 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "distance_law": get_args(DistanceLaw),
     "bos": get_args(Bos),
     "sensitivity": get_args(Sensitivity),
+    "loss": tuple(LOSSES),
 }

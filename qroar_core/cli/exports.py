@@ -128,11 +128,17 @@ def require_promised(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any
     Raises:
         BadSpec: a longer --length.
     """
+    from qroar_core.exporters.exported import of_setting
     from qroar_core.models.own_rope import exported_context
 
-    promised = exported_context(loaded.model.config.max_position_embeddings, loaded.geometry, rope)
-    if (options.get("length") or 0) > promised:
-        raise BadSpec(f"the export promises {promised:,} tokens", where="--length", do="raise --factor, or give less")
+    if not options.get("length"):
+        return
+    promised = of_setting(loaded, rope, options["format"], None).context
+    if not promised:  # of a file, which says its window itself
+        promised = exported_context(loaded.model.config.max_position_embeddings, loaded.geometry, rope)
+    if options["length"] > promised:
+        do = "add --rope and --factor" if rope.method == "default" else "raise --factor"
+        raise BadSpec(f"the export promises {promised:,} tokens", where="--length", do=f"{do}, or give less")
 
 
 def say_written(folder: Path, options: dict[str, Any]) -> None:

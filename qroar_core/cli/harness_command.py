@@ -17,7 +17,7 @@ from qroar_core.cli.texts import documents
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.harness.result import TaskScores
 
-RESULT, MANIFEST = "lm_eval.json", "manifest.json"
+MANIFEST = "manifest.json"
 
 
 @app.command("lm-eval")
@@ -30,7 +30,7 @@ def lm_eval(options: dict) -> None:
     folder, texts, spec = new_folder(options), documents(options), harness_spec(options)
     require_installed()
     tasks = load_tasks(spec)  # a name that is no task must not cost the reading of a model
-    from qroar_core.runs.folder import manifest_of
+    from qroar_core.runs.folder import TASK_SCORES, manifest_of
     from qroar_core.transforms.file import from_file
 
     loaded = load_model(options)
@@ -40,10 +40,10 @@ def lm_eval(options: dict) -> None:
     with tables.progress() as on_step:
         result = stage.run(loaded, setting, scales, spec, texts["calibration"], on_step, tasks)
     seconds = round(time.perf_counter() - begun, 3)
+    result = written(folder, TASK_SCORES, result)
     if folder:
         made = manifest_of(loaded, setting, "python -m qroar_core " + shlex.join(options["arguments"]))
         written(folder, MANIFEST, made.model_copy(update={"stages": {"lm-eval": seconds}}))
-    result = written(folder, RESULT, result)
     show(result, options["json"])
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from qroar_core.number_of import number_of
 from qroar_core.progress import OnStep, Step
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
@@ -119,7 +120,11 @@ def verification(checks: list[Check], limits: list[str], as_json: bool) -> None:
     if as_json:
         _print([{"question": c.question, "answer": c.answer, "passed": c.passed} for c in checks])
         return
-    _table("Verified", ["check", "found", "passed"], [[c.question, c.answer, words[c.passed]] for c in checks])
+    wrong, unasked = (sum(c.passed is passed for c in checks) for passed in (False, None))
+    title = f"Verified, {number_of(unasked, 'check')} not asked" if unasked else "Verified"
+    if wrong:
+        title = f"Verification failed: {wrong} of {number_of(len(checks), 'check')}"
+    _table(title, ["check", "found", "passed"], [[c.question, c.answer, words[c.passed]] for c in checks])
     for limit in limits:
         line(limit)
 
@@ -127,10 +132,19 @@ def verification(checks: list[Check], limits: list[str], as_json: bool) -> None:
 def serving(folder: Path, known: Mapping[str, Recipe], limits: list[str], as_json: bool) -> None:
     """How each runtime serves an export: its lines, what to know, and below what runtimes do otherwise."""
     if as_json:
-        recipes = [{"runtime": name, **asdict(recipe)} for name, recipe in known.items()]
-        _print({"folder": str(folder), "serving": recipes, "limits": limits})
+        serving = [{"runtime": name, **asdict(recipe)} for name, recipe in known.items()]
+        _print({"folder": str(folder), "serving": serving, "limits": limits})
         return
     line(str(folder))
+    recipes(known)
+    if limits:
+        line("\nWhat runtimes do otherwise:\n")
+    for limit in limits:
+        line(f"  {limit}")
+
+
+def recipes(known: Mapping[str, Recipe]) -> None:
+    """How each runtime is started, and what to know about it."""
     for name, recipe in known.items():
         line(f"\n{name}\n")
         for code in recipe.code.splitlines():
@@ -138,10 +152,6 @@ def serving(folder: Path, known: Mapping[str, Recipe], limits: list[str], as_jso
         line("")
         for said in recipe.notes:
             line(f"  {said}")
-    if limits:
-        line("\nWhat runtimes do otherwise:\n")
-    for limit in limits:
-        line(f"  {limit}")
 
 
 def evaluation(result: Evaluation, as_json: bool) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.maths.meters import onto
 from qroar_core.maths.rope import Pairing, join_pairs, split_pairs
 
 PERIOD = 509  # tokens after which the draws repeat, a prime: pairs of equal noise then meet at other angles
@@ -40,7 +41,7 @@ class AngleBlind:
 
     def uniform(self, draw: int, layer: int, start: int, tokens: int, device: torch.device) -> Tensor:
         """Of the tokens from position `start`: (heads, tokens, pairs, 2) in 0..1."""
-        self.tables[draw] = self.tables[draw].to(device)  # free where it is there
+        self.tables[draw] = onto(self.tables[draw], device)  # free where it is there
         at = (torch.arange(start, start + tokens, device=device) + LAYER_SHIFT * layer) % PERIOD
         return self.tables[draw][:, at]
 

@@ -32,6 +32,7 @@ def card_of(
     before: Path | None,
     limits: Sequence[str] = (),
     serving: Mapping[str, Recipe] | None = None,
+    context: str = "",
 ) -> str:
     """Text of a README.md: the card found in `before`, then what `note` says was changed, and how it is served.
 
@@ -40,6 +41,7 @@ def card_of(
         before: folder of the source checkpoint, None where it has none.
         limits: what readers will not do with it, see `exporters.readers.limits_of`.
         serving: how they are started with it, see `exporters.readers.recipes`.
+        context: the longest text, where config.json does not say it, see `exporters.reader.Exported`.
     """
     head, odd = _card_before(before)
     lines = [
@@ -50,7 +52,8 @@ def card_of(
         f"By {note['made_by']}; `qroar.json` holds every number and hash.",
         "",
     ]
-    lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *_cache_scales(note), *odd)]
+    lines += [f"- {line}" for line in _changes(note, context)]
+    lines += [f"- {line}" for line in odd]
     if note["command"]:
         lines += ["", "Repeat it:", "", f"    {one_line(note['command'])}"]
     lines += _serving(serving or {})
@@ -58,6 +61,11 @@ def card_of(
         lines += ["", "What runtimes do otherwise:", ""]
         lines += [f"- {line}" for line in limits]
     return "\n".join(lines) + "\n"
+
+
+def _changes(note: dict[str, Any], context: str) -> list[str]:
+    longest = [f"Context: {context}"] if context else []
+    return [*_scales(note), *_rope(note), *longest, *_weights(note), *_cache_scales(note)]
 
 
 def _serving(recipes: Mapping[str, Recipe]) -> list[str]:

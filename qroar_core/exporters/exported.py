@@ -53,7 +53,7 @@ def of_setting(loaded: LoadedModel, rope: RopeSpec, format: str, dtype: torch.dt
 
 def _of(format: str, config: Mapping[str, Any], block: Mapping[str, Any], dtype: str) -> Exported:
     whole = block.get(FULL_ATTENTION)  # of families with a RoPE for each kind of layer
-    context = config.get("max_position_embeddings") or 0
+    window = config.get("max_position_embeddings") or 0
     return Exported(
-        format, str(config.get("model_type", "")), whole if isinstance(whole, dict) else block, dtype, context
+        format, str(config.get("model_type", "")), whole if isinstance(whole, dict) else block, dtype, window
     )

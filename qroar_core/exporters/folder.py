@@ -146,7 +146,8 @@ def write_about(folder: Path, note: dict[str, Any], before: Path | None) -> None
     served = served_folder(folder, note, rope_of_block(note["rope"]))
     beside = Path(folder.name, *served.path.relative_to(folder).parts)
     known = recipes(replace(served, path=beside))
-    (folder / CARD).write_text(card_of(note, before, limits_of(served.export), known), encoding="utf-8")
+    card = card_of(note, before, limits_of(served.export), known, served.export.context_words)
+    (folder / CARD).write_text(card, encoding="utf-8")
     write_note(folder, note)
 
 

@@ -142,6 +142,16 @@ def wanted(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None) -> dict[s
     return _weights(loaded, layout, scales, factor) | _divisors(turned)
 
 
+def described(
+    loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, format: str
+) -> tuple[dict[str, bytes], dict[str, Kind]]:
+    """Every key with its bytes, and every tensor with its type, as `run` writes them."""
+    layout = _layout(loaded)
+    infos = _infos(wanted(loaded, rope, scales), TYPES[format][0])
+    entries = _entries(loaded, layout, format, _rope(loaded, layout, rope)[0])
+    return {e.key: e.raw for e in entries}, {info.name: info.kind for info in infos}
+
+
 def file_name(loaded: LoadedModel, format: str) -> str:
     """What the file in the folder is called."""
     return f"{disk_name(loaded.name, LONGEST_NAME)}-{format.removeprefix('gguf-').upper()}.gguf"

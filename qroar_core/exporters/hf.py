@@ -10,15 +10,16 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qroar_core.errors import BadSpec, NonFinite
+from qroar_core.errors import BadCheckpoint, BadSpec, NonFinite
 from qroar_core.exporters.cache_scales import CacheScales, noted, tensors_of, with_scheme
-from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
+from qroar_core.exporters.folder import NOTE, new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.key_bias import bias_switch, brought
@@ -27,7 +28,7 @@ from qroar_core.exporters.written_rope import WrittenRope, written_gains, writte
 from qroar_core.models.checkpoint_files import check_files, has, table_in
 from qroar_core.models.generation import FILE
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.own_dtype import announced_dtype, word, written_dtype
+from qroar_core.models.own_dtype import announced_dtype, noted_dtype, word, written_dtype
 from qroar_core.models.patch import replaced_parameters
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.tokenizer import CONFIG as TOKENIZER_CONFIG
@@ -80,10 +81,9 @@ def run(
             tensors = None if own else all_narrowed(loaded.model, written)
             if tensors is not None:
                 tensors |= {name: torch.zeros(shape, dtype=written) for name, shape in zeros.items()}
-            config = {"dtype": word(announced_dtype(loaded, written, dtype)), **switch}
             if cache_scales is not None and tensors is not None:
                 tensors |= tensors_of(loaded, cache_scales)
-                config["quantization_config"] = with_scheme(None)
+            config = _entries(announced_dtype(loaded, written, dtype), switch, cache_scales is not None)
             save(loaded, said, built, tensors, config)
         on_step(Step("export", 2, 3, "write tokenizer and manifest"))
         note = note_of(
@@ -106,6 +106,25 @@ def run(
 def offered(loaded: LoadedModel) -> str | None:
     """Every model has a folder."""
     return ""
+
+
+def write_config(
+    loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, note: Mapping[str, Any], folder: Path
+) -> None:
+    """The folder that `run` wrote with this qroar.json, without weights; `verify` compares its settings."""
+    said = written_rope(loaded, rope)
+    switch, _ = bias_switch(loaded, brought(loaded, written_parameters(loaded, scales, said.factor)))
+    written, asked = noted_dtype(str(note.get("dtype")))
+    if written is None:
+        raise BadCheckpoint("it does not say the number format of the weights", where=NOTE)
+    announced = announced_dtype(loaded, written, written if asked else None)
+    save(loaded, said, folder, {}, _entries(announced, switch, "cache_scales" in note))
+
+
+def _entries(dtype: torch.dtype, switch: Mapping[str, bool], cache_scales: bool) -> dict[str, Any]:
+    """What is set in config.json over the model's own."""
+    asked = {"quantization_config": with_scheme(None)} if cache_scales else {}
+    return {"dtype": word(dtype), **switch, **asked}
 
 
 def save(

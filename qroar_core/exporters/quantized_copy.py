@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from qroar_core.exporters.folder import NOTE, new_folder, note_of, origin_of, wr
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.older_readers import older_tokenizer_config, with_older_names, without_rope_beside
 from qroar_core.exporters.written_rope import WrittenRope, written_gains, written_rope
-from qroar_core.models.checkpoint_files import check_files
+from qroar_core.models.checkpoint_files import check_files, has
 from qroar_core.models.config_rope import WINDOW, restated
 from qroar_core.models.families import QKSlot
 from qroar_core.models.formats.declared import quantization_of
-from qroar_core.models.formats.folder_tensors import headers, read_tensor, weight_files
+from qroar_core.models.formats.folder_tensors import OF_WEIGHTS, headers, read_tensor, weight_files
 from qroar_core.models.formats.packing import Packing
 from qroar_core.models.formats.quantized_folder import layer_shape, layers, packing_of
+from qroar_core.models.generation import FILE as GENERATION
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import check_scales
 from qroar_core.models.tokenizer import CONFIG as TOKENIZER_CONFIG
@@ -72,7 +74,7 @@ def run(
     check_files(source)
     weights = weight_files(source)  # another copy of them, as consolidated.safetensors, would stay unscaled
     files = [path for path in sorted(source.iterdir()) if path.is_file() and path.name != NOTE]
-    files = [path for path in files if path.suffix != ".safetensors" or path in weights]
+    files = [path for path in files if path in weights or not any(path.match(like) for like in OF_WEIGHTS)]
     with new_folder(folder, sum(path.stat().st_size for path in files)) as scratch:
         require_finite_pass(loaded, rope, scales)
         for path in files:
@@ -89,6 +91,18 @@ def run(
         write_about(scratch, note, source)
     on_step(Step("export", 3, 3, "done"))
     return folder
+
+
+def write_config(
+    loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, note: Mapping[str, Any], folder: Path
+) -> None:
+    """The settings of the copy that `run` wrote, for `verify`; `loaded` is of the folder that was copied."""
+    if loaded.template is None:
+        raise BadCheckpoint("it was not read from a folder", where=loaded.name)
+    for name in ("config.json", GENERATION):
+        if has(loaded.template, name):
+            shutil.copyfile(loaded.template / name, folder / name)
+    _write_config(loaded, written_rope(loaded, rope), folder / "config.json")
 
 
 def _edits(

@@ -24,7 +24,7 @@ class Exported:
         family: `model_type` of config.json; "" of a GGUF.
         rope: `rope_parameters` of the layers that read the whole context; empty of a GGUF.
         dtype: what config.json says that weights are computed in; "" of a GGUF.
-        context: max_position_embeddings, tokens; 0 of a GGUF.
+        window: max_position_embeddings, tokens; 0 of a GGUF.
         cache_scales: whether it has scales of an fp8 K/V cache.
     """
 
@@ -32,13 +32,34 @@ class Exported:
     family: str = ""
     rope: Mapping[str, Any] | None = None
     dtype: str = ""
-    context: int = 0
+    window: int = 0
     cache_scales: bool = False
 
     @property
     def rope_type(self) -> str:
         """`default` where there is none."""
         return str((self.rope or {}).get("rope_type", "default"))
+
+    @property
+    def context(self) -> int:
+        """The longest text that it is made for, tokens; 0 of a GGUF.
+
+        transformers' dynamic NTK grows from max_position_embeddings on, which is the native window there and nothing
+        else: the factor comes on top, as vLLM and SGLang count, too.
+        """
+        stretch = float((self.rope or {}).get("factor") or 1.0) if self.rope_type == "dynamic" else 1.0
+        return int(self.window * stretch)
+
+    @property
+    def context_words(self) -> str:
+        """What to say of it where it is not max_position_embeddings; empty elsewhere."""
+        if self.context == self.window:
+            return ""
+        return (
+            f"{self.context:,} tokens, {self.context / self.window:g} times the native window. Dynamic NTK counts from "
+            f"max_position_embeddings of config.json, which stays the native window of {self.window:,}: give a runtime "
+            "the length that you serve."
+        )
 
     @property
     def has_two_lists(self) -> bool:

@@ -26,7 +26,7 @@ def served_folder(
 
     Args:
         note: its qroar.json. rope: what that says of the interpolation, as a spec.
-        length: tokens; 0: what its config.json promises.
+        length: tokens; 0: what it promises.
         quant: K and V as the cache is to hold them; None: as the checkpoint asks, in full precision if it does not.
     """
     format, model = str(note["format"]), note["from"]
@@ -36,7 +36,7 @@ def served_folder(
     if quant is None:
         preset = KV_PRESETS[FROM_CHECKPOINT]
         quant = QuantSpec(k=preset.k, v=preset.v) if export.cache_scales else QuantSpec()
-    native = int(block.get("original_max_position_embeddings") or export.context)
+    native = int(block.get("original_max_position_embeddings") or export.window)
     return Served(
         path=files[0] if files else folder,
         export=export,

@@ -1,9 +1,10 @@
 """What was exported, read again and held against what it was made of.
 
-Four questions: are the files the ones that were written (hashes), does a scaled GGUF copy still hold the
-source's codes, its keys and g times its rows, does the export's tokenizer give the source's tokens, and does the
-export, reloaded, give the logits of the source model with the same scales and interpolation. A runtime that is named
-is asked too. What cannot be asked here is said, never passed over, as is what readers do not do with such an export.
+Are the files the ones that were written (hashes), and no others there; does a scaled GGUF copy still hold the
+source's codes, its keys and g times its rows; are config.json, the number formats and the promised context those of
+such an export; does its tokenizer give the source's tokens, and does it, reloaded, give the logits of the source model
+with the same scales and interpolation. A runtime that is named is asked too. What cannot be asked here is said, never
+passed over, as is what readers do not do with such an export.
 """
 
 from __future__ import annotations
@@ -13,9 +14,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError
-from qroar_core.exporters import cache_scales, verify_gguf, verify_tokenizer
+from qroar_core.exporters import (
+    cache_scales,
+    verify_config,
+    verify_files,
+    verify_gguf,
+    verify_logits,
+    verify_tokenizer,
+    verify_types,
+)
 from qroar_core.exporters.check import Check
-from qroar_core.exporters.exported import of_folder
+from qroar_core.exporters.exported import of_folder, of_setting
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.forward_pass import sample_ids, scored, tokens_past
@@ -29,7 +38,7 @@ from qroar_core.models import load
 from qroar_core.models.checkpoint_files import table_in
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf.header import read_header
-from qroar_core.models.score import divergence
+from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import Condition
 from qroar_core.plain_file import read_json
 from qroar_core.progress import OnStep, Step, no_progress
@@ -40,7 +49,6 @@ from qroar_core.transforms.result import LARGEST, GroupMap, PolishedGroup
 from qroar_core.transforms.scales import Scales, from_nested
 
 LARGEST_NOTE = LARGEST  # every scale and every file's hash
-KL_BOUND = 1e-3  # nats, mean: rounding of the written dtype stays far below
 
 
 def run(asked: Path | str, on_step: OnStep = no_progress, runtime: str = "") -> list[Check]:
@@ -58,9 +66,13 @@ def run(asked: Path | str, on_step: OnStep = no_progress, runtime: str = "") -> 
     if runtime:
         require_runtime(runtime, str(note.get("format", "hf")))
     on_step(Step("verify", 0, 3, "hashes"))
-    checks = _hashes(folder, note)
+    checks = verify_files.hashes(folder, note)
     if any(check.passed is False for check in checks):
         return checks  # another file's logits would say nothing
+    whole_file = FORMATS[str(note.get("format", "hf"))].whole_file
+    checks.append(verify_files.unlisted(folder, note, whole_file))
+    if whole_file and not checks[-1].passed:
+        return checks  # which of two files was meant is not known
     on_step(Step("verify", 1, 3, "reload"))
     if note.get("format") == "gguf":
         checks += _copy(folder, note)
@@ -108,18 +120,6 @@ def _note(folder: Path) -> dict[str, Any]:
         raise BadCheckpoint(f"{NOTE} cannot be read ({str(error)[:120]})", where=str(folder)) from error
 
 
-def _hashes(folder: Path, note: dict[str, Any]) -> list[Check]:
-    checks = []
-    for name, said in note["files"].items():
-        path = folder / name
-        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-            checks.append(Check(f"{name} is there", "missing", False))
-            continue
-        same = sha256(path) == said.get("sha256")
-        checks.append(Check(f"{name} is as written", "same hash" if same else "changed since", same))
-    return checks
-
-
 def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
     """A GGUF whose scales were edited, against the file it was made of."""
     said = note.get("from", {})
@@ -140,7 +140,7 @@ def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
 
 def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -> list[Check]:
     """The reloaded export against the source model under the same scales and interpolation, and its tokenizer."""
-    question = "logits against the source model"
+    question, format = verify_logits.QUESTION, str(note.get("format", "hf"))
     try:
         source = load.run(_source_of(note), device="cpu", dtype="float32")
         if source.fingerprint != note.get("from", {}).get("fingerprint"):
@@ -149,25 +149,30 @@ def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -
         return [Check(question, f"not compared: {error}"[:160], None)]
     rope, scales = rope_from(note["rope"]), _scales(note)
     ids = sample_ids(source)
-    if str(note.get("format", "hf")).startswith("gguf"):
-        return verify_gguf.checks(source, rope, scales, _gguf_in(folder), str(note["format"]), _factor(note), ids)
-    files = Check(*verify_tokenizer.files(source.template, folder))
+    weights_as = _weights(note)
+    if format.startswith("gguf"):
+        path = _gguf_in(folder)
+        found = verify_types.in_gguf(source, rope, scales, path, format)
+        return found + verify_gguf.checks(source, rope, scales, path, format, _factor(note), ids)
+    checks = [
+        Check(*verify_tokenizer.files(source.template, folder)),
+        *verify_config.checks(source, rope, scales, note, folder),
+        _context(source, rope, folder, format),
+        verify_types.in_folder(source, note, folder),
+    ]
     try:
         again = load.run(str(folder), device="cpu", dtype="float32")
     except QRoarError as error:
-        return [files, Check(question, f"the export is refused: {error}"[:160], False)]
-    states, wanted = scored(source, Condition(rope, _weights(note), scales), ids)
-    tokens = verify_tokenizer.tokens(source.tokenizer, again.tokenizer)
-    again_states, found = scored(again, Condition(RopeSpec()), ids)
-    apart = divergence(source, states, again_states)
-    largest = float((found - wanted).abs().max())
-    kl, same = float(apart.kl.mean()), float(apart.same_top1.float().mean())
-    answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
-    logits = Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)
+        return [*checks, Check(question, f"the export is refused: {error}"[:160], False)]
     factor = _factor(note)
-    turned = interpolation(source, rope, again, factor)
-    checks = [files, Check(*tokens), weights(source, again, scales, factor, note), turned, _older(folder), logits]
-    checks += cache_scales.checks(again, note)
+    checks += [
+        Check(*verify_tokenizer.tokens(source.tokenizer, again.tokenizer)),
+        weights(source, again, scales, factor, note),
+        interpolation(source, rope, again, factor),
+        _older(folder),
+        verify_logits.logits(source, Condition(rope, weights_as, scales), again, ids),
+        *cache_scales.checks(again, note),
+    ]
     if runtime:
         on_step(Step("verify", 2, 3, readers()[runtime].label))
         ids = sample_ids(source, tokens_past(source))  # dynamic NTK that is frozen shows past the native window alone
@@ -176,13 +181,26 @@ def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -
     return checks
 
 
+def _context(source: LoadedModel, rope: RopeSpec, folder: Path, format: str) -> Check:
+    """The longest text that the folder is made for, against the setting's."""
+    found, wanted = of_folder(folder, format), of_setting(source, rope, format, None)
+    times = f", {found.context / found.window:g} times max_position_embeddings" if found.window != found.context else ""
+    answer = f"{found.context:,} tokens{times}"
+    same = found.context == wanted.context
+    return Check("context that it promises", answer if same else f"{answer}, not {wanted.context:,}", same)
+
+
 def _older(folder: Path) -> Check:
     """Whether readers older than transformers 5 find the interpolation under the names that they know."""
     content = table_in(folder / "config.json")
     wanted = with_older_names(content, {}, {})
-    other = sorted(name for name, value in wanted.items() if content.get(name) != value)
-    question = "names that transformers 4 and mlx-lm read"
-    return Check(question, f"config.json lacks {', '.join(other)}" if other else "all there", not other)
+    if "dtype" in content and "torch_dtype" in content:  # a quantized copy keeps its source's one name
+        wanted |= {"torch_dtype": content["dtype"]}
+    lacking = sorted(name for name in wanted if name not in content)
+    other = sorted(name for name, value in wanted.items() if content.get(name, value) != value)
+    answers = [f"config.json lacks {', '.join(lacking)}"] if lacking else []
+    answers += [f"{', '.join(other)} say another thing than transformers 5 reads"] if other else []
+    return Check("names that transformers 4 and mlx-lm read", "; ".join(answers) or "all there", not answers)
 
 
 def _source_of(note: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ Source: vllm-project/compressed-tensors quantization/quant_scheme.py W4A16, comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qroar_core.errors import BadSpec, UnsupportedModel
+from qroar_core.errors import BadCheckpoint, BadSpec, UnsupportedModel
 from qroar_core.exporters.cache_scales import CacheScales, noted, tensors_of, with_scheme
-from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
+from qroar_core.exporters.folder import NOTE, new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.hf import changed_parts, key_bias_parts, mixed_parts, narrowed, save
 from qroar_core.exporters.key_bias import bias_switch, brought
 from qroar_core.exporters.written_rope import written_gains, written_parameters, written_rope
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.own_dtype import kept_dtype, word
+from qroar_core.models.own_dtype import kept_dtype, noted_dtype, word
 from qroar_core.models.patch import replaced_parameters
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.weights import TIE
@@ -77,12 +77,10 @@ def run(
             tensors = dict(_tensors(loaded, linear, spec, dtype, on_step))
             tensors |= {name: torch.zeros(shape, dtype=dtype) for name, shape in zeros.items()}
             on_step(Step("export", 2, 3, "write weights"))
-            packing = _config(loaded, linear, spec)
             if cache_scales is not None:
                 tensors |= tensors_of(loaded, cache_scales)
-                packing = with_scheme(packing)
-            config = {"dtype": str(dtype).removeprefix("torch."), "quantization_config": packing, **switch}
-            save(loaded, said, built, tensors, config)
+            packing = _config(loaded, linear, spec, cache_scales is not None)
+            save(loaded, said, built, tensors, {"dtype": word(dtype), "quantization_config": packing, **switch})
         note = note_of(
             origin_of(loaded, rope),
             rope,
@@ -99,6 +97,19 @@ def run(
         write_about(built, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))
     return folder
+
+
+def write_config(
+    loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, note: Mapping[str, Any], folder: Path
+) -> None:
+    """The folder that `run` wrote with this qroar.json, without weights; `verify` compares its settings."""
+    dtype, _ = noted_dtype(str(note.get("dtype")))
+    if dtype is None or not note.get("weights"):
+        raise BadCheckpoint("it does not say what the weights were rounded to", where=NOTE)
+    said, spec = written_rope(loaded, rope), WeightQuantSpec(**note["weights"])
+    switch, _ = bias_switch(loaded, brought(loaded, written_parameters(loaded, scales, said.factor)))
+    packing = _config(loaded, linear_layers(loaded, spec.group_size), spec, "cache_scales" in note)
+    save(loaded, said, folder, {}, {"dtype": word(dtype), "quantization_config": packing, **switch})
 
 
 def group_sizes(loaded: LoadedModel) -> list[int]:
@@ -189,7 +200,7 @@ def _scheme(spec: WeightQuantSpec) -> Any:
     return QuantizationScheme(targets=["Linear"], weights=args, format="pack-quantized")
 
 
-def _config(loaded: LoadedModel, linear: set[str], spec: WeightQuantSpec) -> dict[str, Any]:
+def _config(loaded: LoadedModel, linear: set[str], spec: WeightQuantSpec, cache_scales: bool) -> dict[str, Any]:
     """`quantization_config` of config.json, spelled by the library; what stays whole is listed by name."""
     from compressed_tensors import __version__
     from compressed_tensors.quantization import QuantizationConfig, QuantizationStatus
@@ -201,4 +212,5 @@ def _config(loaded: LoadedModel, linear: set[str], spec: WeightQuantSpec) -> dic
         quantization_status=QuantizationStatus.COMPRESSED,
         ignore=sorted(whole),
     )
-    return config.model_dump(mode="json") | {"version": __version__}
+    packing = config.model_dump(mode="json") | {"version": __version__}
+    return with_scheme(packing) if cache_scales else packing

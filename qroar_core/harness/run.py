@@ -14,6 +14,7 @@ from numbers import Real
 from typing import Any
 
 from qroar_core.harness.findings import Samples, Who, changes, sentences
+from qroar_core.harness.metrics import not_given
 from qroar_core.harness.result import QUANTIZED, REFERENCE, TUNED, Cut, Score, TaskScores
 from qroar_core.harness.tasks import load_tasks, quiet, require_installed, set_examples
 from qroar_core.interpolations.checkpoint_rope import promised_length
@@ -99,6 +100,7 @@ def run(
         sentences=[
             *sentences(apart, {(one.task, one.metric): one.higher_is_better for one in scores}, spec.confidence),
             *_asides(*asked, length),
+            *not_given(tasks, found["results"]),
             *notes,
         ],
     )

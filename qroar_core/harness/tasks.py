@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import BadSpec, BadText
+from qroar_core.harness.metrics import aggregations_named, require_metrics
 from qroar_core.specs import HarnessSpec
 
 YAML = (".yaml", ".yml")
@@ -36,7 +37,8 @@ def load_tasks(spec: HarnessSpec) -> dict[str, Any]:
     """What the harness's evaluator takes: `tasks` by name, and their `groups`, with the examples that are asked for.
 
     Raises:
-        BadSpec: a name or file that is no task, or a task that needs more than text or runs code that a model wrote.
+        BadSpec: a name or file that is no task, a task that needs more than text or runs code that a model wrote, or a
+            metric that the harness does not compute.
         BadText: its documents cannot be read, as without a network those of a hub.
     """
     from lm_eval.tasks import TaskManager
@@ -59,7 +61,10 @@ def load_tasks(spec: HarnessSpec) -> dict[str, Any]:
         loaded: dict[str, Any] = {"tasks": {}, "groups": {}, "group_map": {}}
         for name in names:
             try:
-                found = manager.load([name])
+                with aggregations_named(name):
+                    found = manager.load([name])
+            except BadSpec:
+                raise
             except Exception as error:  # of the task's own code, of its YAML, or of its data
                 said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
                 said = f"{name} cannot be loaded: {said[:300].rstrip('.')}"
@@ -72,6 +77,8 @@ def load_tasks(spec: HarnessSpec) -> dict[str, Any]:
             raise BadSpec(f"{name} runs code that the model wrote", where="--tasks", do=do)
         if getattr(task, "MULTIMODAL", False):
             raise BadSpec(f"{name} asks about pictures or sound", where="--tasks", do="choose tasks of text")
+    with quiet():
+        require_metrics(loaded)
     return loaded
 
 

@@ -22,6 +22,7 @@ from qroar_core.interpolations.base import Interpolation, RopeParameterInputs
 from qroar_core.interpolations.checkpoint_rope import in_force
 from qroar_core.interpolations.registry import interpolation_methods
 from qroar_core.interpolations.tied_frequencies import tied
+from qroar_core.maths.meters import onto
 from qroar_core.maths.rope import cos_sin, static_ntk
 from qroar_core.models.finite import require_finite_rope
 from qroar_core.models.geometry import Geometry
@@ -50,7 +51,7 @@ class Rope:
     def cos_sin(self, start: int, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2) each, on `device`."""
         cos, sin = cos_sin(self.inv_freq, torch.arange(start, stop), self.attention_factor)
-        return cos.to(device), sin.to(device)
+        return onto(cos, device), onto(sin, device)
 
 
 def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str, Any]:

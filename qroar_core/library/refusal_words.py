@@ -28,6 +28,7 @@ TAKEN_BY: dict[str, tuple[str, ...]] = {  # by flags without their dashes: who t
     "load": ("device", "dtype"),
     "search": ("angles", "maps", "k_offset", "value_maps", "polish", "mode", "granularity", "objective", "windows"),
     "export": ("format",),
+    "sweep": ("cells",),
     "evaluate": ("lengths",),
     "diagnose": ("band_cost",),
     "SearchSpec": ("method", "sampler", "bounds", "error_metric", "l2_penalty"),

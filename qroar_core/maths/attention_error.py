@@ -20,6 +20,7 @@ from torch import Tensor
 from qroar_core.maths.channel_groups import ChannelGroup, whole_head
 from qroar_core.maths.error_metric import MovedRows
 from qroar_core.maths.error_metrics import error_metrics
+from qroar_core.maths.meters import onto
 from qroar_core.maths.rope import Pairing, rotate, unrotate
 from qroar_core.maths.softmax_rule import USUAL_SOFTMAX, SoftmaxRule
 from qroar_core.maths.transform_point import TransformParts
@@ -142,7 +143,7 @@ def _moved(layer: CapturedLayer, q: Tensor, rows: Tensor, point: Tensor, setup: 
     logits = _logits(q, _active(_cached(k, layer, setup, last), active), len(rows), setup)
     if spec is None or spec.block_tokens == 1:
         return logits
-    exact_from = first_exact_key(spec.block_tokens, rows).to(k.device)[:, None]
+    exact_from = onto(first_exact_key(spec.block_tokens, rows), k.device)[:, None]
     held = torch.arange(last, device=k.device) >= exact_from  # (R, keys)
     return torch.where(held, _logits(q, _active(k, active), len(rows), setup), logits)
 
@@ -215,7 +216,7 @@ def output_of(
 
 def distance(rows: Tensor, keys: int, device: torch.device) -> Tensor:
     """Position of each row minus that of each key, (R, keys)."""
-    return rows[:, None].to(device) - torch.arange(keys, device=device)[None]
+    return onto(rows[:, None], device) - torch.arange(keys, device=device)[None]
 
 
 def output_metric(w_o: Tensor, n_heads: int) -> Tensor:

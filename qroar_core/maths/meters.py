@@ -13,6 +13,15 @@ def accumulator_device(device: torch.device) -> torch.device:
     return CPU if device.type == "mps" else device
 
 
+def onto(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """x on `device`. What comes from the host is only sent there: the device reads it in turn, nothing waits.
+
+    The host may write to x again at once, as torch sends a copy. On mps, which reads x itself, this waits.
+    """
+    sent = x.device.type == "cpu" and device.type != "mps"
+    return x.to(device, non_blocking=sent) if dtype is None else x.to(device, dtype, non_blocking=sent)
+
+
 class Meter:
     """Something with running sums. Its tensors follow its input: a model's layers may be on several devices."""
 
@@ -24,7 +33,7 @@ class Meter:
             return
         for name, kept in list(vars(self).items()):
             if isinstance(kept, Tensor):
-                setattr(self, name, kept.to(accumulator_device(device) if kept.dtype == torch.float64 else device))
+                setattr(self, name, onto(kept, accumulator_device(device) if kept.dtype == torch.float64 else device))
         self.at = device
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import onto
+
 
 @dataclass(frozen=True, slots=True)
 class PositionBins:
@@ -96,7 +98,7 @@ class Sampled:
     def index(self, start: int, stop: int, device: torch.device) -> Tensor:
         """Those in start .. stop - 1 counted from start, on `device`."""
         if device not in self.there:
-            self.there[device] = self.positions.to(device)
+            self.there[device] = onto(self.positions, device)
         return self.there[device][self.inside(start, stop)] - start
 
 

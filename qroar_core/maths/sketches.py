@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from qroar_core.maths.meters import CPU, Meter, tally
+from qroar_core.maths.meters import CPU, Meter, onto, tally
 
 MANTISSA_BITS = 23  # IEEE 754 binary32
 EXPONENT_BIAS = 127
@@ -73,7 +73,7 @@ class LogHistogram(Meter):
         offset = ((self.low + EXPONENT_BIAS) << self.sub_bits) - 1
         bins = (bits >> (MANTISSA_BITS - self.sub_bits)).sub_(offset).clamp_(0, self.n_bins - 1)
         # dropped values go to one spare cell past the end
-        base = torch.where(cell < 0, cells, cell).to(x.device, torch.int32) * self.n_bins
+        base = onto(torch.where(cell < 0, cells, cell), x.device, torch.int32) * self.n_bins
         flat = tally((bins + base).reshape(-1), (cells + 1) * self.n_bins)
         self.counts += flat[: cells * self.n_bins].reshape(self.counts.shape)
 

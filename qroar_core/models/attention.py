@@ -1,9 +1,11 @@
 """Causal attention of new queries over a growing cache, in constant extra memory.
 
 transformers calls `stream_attention` (registered as "qroar_stream") with q and k after RoPE; it
-hands them to the active stream's layer. On a CPU earlier keys and a chunk's own are attended apart
-and joined, which needs no mask. Elsewhere, and where a rule bends the softmax, query rows are taken in
-blocks whose mask has at most MASK_ENTRIES entries. Either way the extra memory does not grow with the context.
+hands them to the active stream's layer. Earlier keys and a chunk's own are attended apart and joined, which
+needs no mask, where torch has a kernel for it (`attention_kernels`). Elsewhere, and where a rule bends the softmax,
+query rows are taken in blocks whose mask has at most MASK_ENTRIES entries: FlexAttention without torch.compile keeps
+all logits, and torch's flash attention takes a window by another operator without a CPU kernel to check it against.
+Either way the extra memory does not grow with the context.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from math import isqrt
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PretrainedConfig
 
 from qroar_core.maths.softmax_rule import SoftmaxRule
+from qroar_core.models.attention_kernels import joined, kernel_for
 from qroar_core.models.geometry import Geometry
 
 NAME = "qroar_stream"
@@ -81,8 +85,19 @@ def attention_by(
 
 
 def rows_at_once(q: Tensor, k: Tensor, v: Tensor, end: int, rule: SoftmaxRule) -> int:
-    """Query rows of a chunk that `causal_block` takes in constant memory, where the last of them sees `end` keys."""
-    return q.shape[-2] if _apart(q, v, rule) else max(1, MASK_ENTRIES // (end * (q.shape[1] // k.shape[1])))
+    """Query rows of a chunk that `causal_block` takes in constant memory, where the last of them sees `end` keys.
+
+    Args:
+        k, v: the cache, or tensors laid out as it is.
+    """
+    if rule.is_plain and kernel_for(q, k, v) is not None:
+        return q.shape[-2]
+    entries = MASK_ENTRIES // (q.shape[1] // k.shape[1])
+    rows = max(1, entries // end)
+    if rule.window is None or q.device.type == "cpu":  # there a block's borders show in the last digits, which stay
+        return rows
+    before = rule.window - 1  # keys that the first row of a block sees beside its own
+    return max(rows, (isqrt(before * before + 4 * entries) - before) // 2)  # rows * (before + rows) <= entries
 
 
 def causal_block(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, rule: SoftmaxRule) -> Tensor:
@@ -96,8 +111,8 @@ def causal_block(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, ru
     k, v = k[:, :, low:seen], v[:, :, low:seen]
     if first == 0 and rule.is_plain:
         return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=group > 1)
-    if _apart(q, v, rule):
-        return _early_and_own(q, k, v, first, scaling)
+    if rule.is_plain and (kernel := kernel_for(q, k, v)) is not None:
+        return joined(kernel, q, k, v, first, scaling)
     query_at = torch.arange(first, first + rows, device=q.device)[:, None]
     distance = query_at - torch.arange(low, seen, device=q.device)[None, :]  # (t, keys)
     if rule.softcap is not None or rule.sinks is not None:
@@ -115,28 +130,9 @@ def block_with_gradient(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: fl
     return scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling, enable_gqa=q.shape[1] > k.shape[1])
 
 
-def _apart(q: Tensor, v: Tensor, rule: SoftmaxRule) -> bool:
-    """Does torch have a kernel here that gives the logsumexp with the output?"""
-    return rule.is_plain and q.device.type == "cpu" and q.shape[-1] == v.shape[-1]
-
-
 def _folded(q: Tensor, k: Tensor) -> Tensor:
     """The query heads of a KV head as rows of one head, (B, n_kv_heads, group * t, head_dim): each key is read once."""
     return q.reshape(q.shape[0], k.shape[1], -1, q.shape[-1])
-
-
-def _early_and_own(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float) -> Tensor:
-    """Keys before `first`, which every query sees, and the queries' own in a triangle, joined by their logsumexp.
-
-    softmax over both = a mean of the two outputs, the early one with weight sigmoid(lse_early - lse_own).
-    """
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    group = q.shape[1] // k.shape[1]
-    early, early_lse = kernel(_folded(q, k), k[:, :, :first], v[:, :, :first], scale=scaling)
-    own_k, own_v = (x[:, :, first:].repeat_interleave(group, 1) for x in (k, v))
-    own, own_lse = kernel(q, own_k, own_v, 0.0, True, scale=scaling)
-    weight = (early_lse.reshape(own_lse.shape) - own_lse).sigmoid()[..., None]
-    return own.lerp(early.reshape(own.shape), weight.to(own.dtype))
 
 
 def _weighted(q: Tensor, k: Tensor, v: Tensor, distance: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import onto
 from qroar_core.maths.rope import unrotate
 from qroar_core.maths.scatter_gather import gathered
 from qroar_core.models.condition import StaticRange
@@ -48,7 +49,7 @@ class _Ranges:
         ):
             if spec is not None:
                 axes = calibrated_coordinates(x, spec)
-                table[tap.layer] = torch.maximum(table[tap.layer].to(axes.device), axes.abs().max())
+                table[tap.layer] = torch.maximum(onto(table[tap.layer], axes.device), axes.abs().max())
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         pass

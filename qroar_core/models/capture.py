@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.attention_error import CapturedLayer, output_metric, output_of
+from qroar_core.maths.meters import onto
 from qroar_core.maths.positions import Sampled
 from qroar_core.maths.rope import pair_index
 from qroar_core.maths.scatter_gather import gathered
@@ -84,7 +85,7 @@ def constant_of(geometry: Geometry, layer: int, cos: Tensor, sin: Tensor) -> Ten
     out = torch.ones(geometry.head_dim, device=cos.device)
     if layer not in geometry.without_rope:
         pair = torch.where((sin == 0).all(0), cos[0], 0.0).float()  # (pairs,): a turning one has some sine
-        at = pair_index(geometry.head_dim, geometry.rotary_dim, geometry.pairing).to(cos.device)
+        at = onto(pair_index(geometry.head_dim, geometry.rotary_dim, geometry.pairing), cos.device)
         out = torch.where(at >= 0, pair[at.clamp_min(0)], out)
     return out
 

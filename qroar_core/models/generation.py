@@ -7,6 +7,7 @@ tensor does not read it.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.checkpoint_files import has, table_in
@@ -28,3 +29,10 @@ def generation_ends(folder: Path) -> int | list[int] | None:
             f"{FILE}: eos_token_id is {str(ends)[:40]!r}, ids belong there", where=str(folder), do="fetch it again"
         )
     return ends
+
+
+def generation_defaults() -> dict[str, Any]:
+    """What transformers takes where the file says nothing."""
+    from transformers import GenerationConfig
+
+    return dict(GenerationConfig().to_dict())

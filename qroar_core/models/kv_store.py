@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import onto
 from qroar_core.maths.rope import rotate, split_pairs, unrotate
 from qroar_core.models.geometry import Geometry
 from qroar_core.quantizers.exact_keys import first_exact_key
@@ -89,7 +90,7 @@ def on_channels(inner: Rounder | None, only: Tensor | None, layer: int) -> Round
     """`inner`, whose result counts on the channels only[layer]; others stay as they come. None: it counts on all."""
     if inner is None or only is None:
         return inner
-    return lambda x, start: torch.where(only[layer].to(x.device), inner(x, start), x)
+    return lambda x, start: torch.where(onto(only[layer], x.device), inner(x, start), x)
 
 
 def block_of(spec: QuantizerSpec | None) -> int:

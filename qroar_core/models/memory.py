@@ -26,7 +26,8 @@ HEADROOM = 0.9  # of the free memory; the rest is for activations and the alloca
 def free_bytes(device: torch.device) -> int:
     """Free memory of `device`, bytes; for a CPU what the system (or its container) still has."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for its next tensors
+        return int(torch.cuda.mem_get_info(device)[0] + kept)
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     import psutil

@@ -74,6 +74,11 @@ def written_dtype(loaded: LoadedModel, asked: torch.dtype | None = None) -> tupl
     return own, held.replace(word(own), f"{word(own)}, as the checkpoint has them", 1)
 
 
+def noted_dtype(phrase: str) -> tuple[torch.dtype | None, bool]:
+    """What a phrase of `written_dtype` is about, and whether somebody asked for it; None of a phrase that is none."""
+    return DTYPES.get(phrase.split(",")[0]), ", as asked" in phrase
+
+
 def announced_dtype(loaded: LoadedModel, written: torch.dtype, asked: torch.dtype | None) -> torch.dtype:
     """What an export's config.json says: as its source's does where the weights are written as the source's files.
 

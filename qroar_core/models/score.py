@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import onto
 from qroar_core.models.loaded import LoadedModel
 
 LOGIT_ENTRIES = 1 << 23  # tokens x vocabulary per slice (32 MiB of float32)
@@ -38,7 +39,7 @@ def token_nll(loaded: LoadedModel, hidden: Tensor, targets: Tensor) -> Tensor:
     step, parts = _slice(loaded), []
     for i in range(0, len(flat), step):
         logits = logits_of(loaded, flat[i : i + step])
-        here = wanted[i : i + step].to(logits.device)
+        here = onto(wanted[i : i + step], logits.device)
         parts.append(torch.nn.functional.cross_entropy(logits, here, reduction="none"))
     return torch.cat(parts).view(targets.shape)
 
@@ -49,7 +50,7 @@ def log_prob_and_top1(loaded: LoadedModel, hidden: Tensor, targets: Tensor) -> t
     step, parts = _slice(loaded), []
     for i in range(0, len(hidden), step):
         log_p = logits_of(loaded, hidden[i : i + step]).log_softmax(-1)
-        here = targets[i : i + step].to(log_p.device)
+        here = onto(targets[i : i + step], log_p.device)
         parts.append((log_p.gather(-1, here[:, None])[:, 0], log_p.argmax(-1) == here))
     log_p, first = (torch.cat(part) for part in zip(*parts, strict=True))
     return log_p, first
@@ -73,7 +74,7 @@ def nll_and_divergence(
     for i in range(0, len(a), step):
         ref = logits_of(loaded, a[i : i + step]).log_softmax(-1)
         new = logits_of(loaded, b[i : i + step]).log_softmax(-1)
-        nll.append(-new.gather(-1, wanted[i : i + step, None].to(new.device))[:, 0])
+        nll.append(-new.gather(-1, onto(wanted[i : i + step, None], new.device))[:, 0])
         same.append(ref.argmax(-1) == new.argmax(-1))
         apart = torch.sub(ref, new, out=new)  # in place: these are the largest tensors there are
         kl.append(ref.exp_().mul_(apart).sum(-1))
@@ -111,7 +112,7 @@ def forward_seconds(loaded: LoadedModel, ids: Tensor) -> float:
     """
     import time
 
-    ids = ids.to(loaded.device)
+    ids = onto(ids, loaded.device)
     started = time.perf_counter()
     hidden = loaded.family.decoder(loaded.model)(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
     for part in hidden.split(_slice(loaded)):

@@ -75,6 +75,25 @@ class MeasuredWindows:
         self._seen.made += 1
         return self._reference
 
+    def of_this_model(self, condition: Condition, what: str, on_step: OnStep) -> TokenLosses:
+        """Losses under a condition of the model as it stands now, with other parameters maybe: nothing is remembered.
+
+        Args:
+            condition: with its static ranges, where it needs some. The reference must have been measured before.
+        Raises:
+            NonFinite, Cancelled: as `losses`.
+        """
+        return measure(
+            self._loaded,
+            condition,
+            self._ids,
+            self._targets,
+            chunk=self._chunk,
+            what=what,
+            on_step=on_step,
+            against=self._states,
+        )
+
     def close(self) -> None:
         """Drop the reference's hidden states."""
         self._states.__exit__(None, None, None)

@@ -21,6 +21,7 @@ from transformers import Cache
 
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import Rope, layer_ropes, rope_set, ropes_of
+from qroar_core.maths.meters import onto
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block, rows_at_once
 from qroar_core.models.condition import Condition
@@ -76,7 +77,7 @@ class Stream:
 
         Raises NonFinite behind the last piece where something overflowed.
         """
-        ids = (ids[None] if ids.ndim == 1 else ids).to(self.loaded.device)
+        ids = onto(ids[None] if ids.ndim == 1 else ids, self.loaded.device)
         if ids.shape[1] > self.length:
             raise BadSpec(f"{ids.shape[1]} tokens in a stream opened for {self.length}")
         halves = self.begin(ids.shape[0], observers)
@@ -142,7 +143,7 @@ class Stream:
         blocks = [half.block for half in (kept_k, kept_v) if half.block > 1]
         at = self.start
         while at < end:
-            rows = rows_at_once(q, k, v, end, rule)
+            rows = rows_at_once(q, kept_k.store, kept_v.store, end, rule)
             stop = min([end, at + rows] + [next_rounding(block, at) for block in blocks])
             here, seen = slice(at - self.start, stop - self.start), kept_k.store[:, :, :stop]
             if kept_k.block > 1:  # with blocks of one token the cache holds K rounded for the product already
@@ -181,7 +182,7 @@ class Stream:
             return x
         static = getattr(self.condition.static, which, None)
         rounded = fake_quantize(x, spec, absmax=None if static is None else static[layer])
-        return rounded if only is None else torch.where(only[layer].to(x.device), rounded, x)
+        return rounded if only is None else torch.where(onto(only[layer], x.device), rounded, x)
 
     def _allocate(self, batch: int, room: int) -> list[tuple[QuantizedCache, QuantizedCache]]:
         loaded, quant, static = self.loaded, self.condition.quant, self.condition.static

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import onto
 from qroar_core.models.finite import require_finite
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
@@ -61,7 +62,7 @@ def measure(
     rows: list[list[Tensor]] = []
     with open_stream(loaded, condition, length, chunk=chunk, batch=batch) as stream:
         for first in range(0, count, batch):
-            here = ids[first : first + batch].to(loaded.device)
+            here = onto(ids[first : first + batch], loaded.device)
             parts: list[list[Tensor]] = []
             pieces = _with_steps(stream, here, first, count, what, on_step)
             for target, hidden in predicting(pieces, length, targets):

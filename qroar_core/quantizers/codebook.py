@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def table_like(values: Sequence[float], like: Tensor) -> Tensor:
+    """Levels in the dtype of `like`, and where it is."""
+    import torch
+
+    sent = like.device.type != "mps"  # without waiting for the device, as maths.meters.onto does
+    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=sent)
 
 
 def nearest_level(y: Tensor, levels: Tensor) -> Tensor:

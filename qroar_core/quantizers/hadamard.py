@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
+from qroar_core.maths.meters import onto
 
 
 def hadamard_block(head_dim: int, block: int | None = None, least: int = 2) -> int:
@@ -53,7 +54,7 @@ def hadamard_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     signs = torch.ones(1, 1, dtype=torch.float64)
     while signs.shape[0] < n:  # H_2m = [[H_m, H_m], [H_m, -H_m]]
         signs = torch.cat([torch.cat([signs, signs], 1), torch.cat([signs, -signs], 1)])
-    return (signs / n**0.5).to(device=device, dtype=dtype)
+    return onto((signs / n**0.5).to(dtype), device)
 
 
 def hadamard(x: Tensor, block: int | None = None) -> Tensor:

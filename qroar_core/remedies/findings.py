@@ -29,6 +29,7 @@ class MeasuredRemedy:
     tied_reference: list[float] | None = None  # the unquantized model under the remedy's tie
     calibration: str = ""
     kept_layers: tuple[int, ...] = ()
+    kl: float | None = None
 
 
 def remedy_rows(reference: Sequence[float], measured: Sequence[MeasuredRemedy], confidence: float) -> list[RemedyRow]:
@@ -51,6 +52,7 @@ def remedy_rows(reference: Sequence[float], measured: Sequence[MeasuredRemedy], 
             note=one.note,
             calibration=one.calibration,
             kept_layers=list(one.kept_layers),
+            kl=one.kl,
             window_nll=one.window_nll,
         )
         if one.window_nll is not plain:

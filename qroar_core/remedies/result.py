@@ -55,6 +55,7 @@ class RemedyRow(Result):
     tie_cost_high: float | None = None
     calibration: str = ""
     kept_layers: Annotated[list[int], axes(ANY)] = []
+    kl: float | None = None  # to the unquantized model, mean over tokens; None where it was not measured
     window_nll: Annotated[list[float], axes("window")]
 
     @property

@@ -23,16 +23,17 @@ from qroar_core.errors import Cancelled
 from qroar_core.interpolations.checkpoint_rope import promised_length
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.applicability import applicability_on
-from qroar_core.models.calibrate import calibrated
+from qroar_core.models.calibrate import calibrated, needs_calibration
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.patch import substituted_weights
+from qroar_core.models.shared_losses import SharedLosses
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Texts, Windows, windows
-from qroar_core.models.window_losses import measure
+from qroar_core.models.window_losses import TokenLosses, measure
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
-from qroar_core.remedies.applicable import ApplicableRemedy, applicable_remedies, searches, turned_keys
+from qroar_core.remedies.applicable import PLAIN, ApplicableRemedy, applicable_remedies, searches, turned_keys
 from qroar_core.remedies.findings import MeasuredRemedy, remedy_rows, sentences
 from qroar_core.remedies.layer_findings import judged
 from qroar_core.remedies.prepare import prepare, why_not
@@ -53,11 +54,14 @@ def run(
     spec: ComparisonSpec,
     texts: Texts,
     on_step: OnStep = no_progress,
+    *,
+    shared: SharedLosses | None = None,
 ) -> Comparison:
     """Measure every remedy, alone, with band scales, and with angles too where the search asks for them.
 
     Args:
         texts: documents of "calibration", "development" and "heldout".
+        shared: what evaluations before have measured on the same windows is taken from here; rows then have a KL.
     Raises:
         BadText: too little text. BadSpec: nothing is quantized, or a method asked for that does not apply.
         Cancelled: raised by `on_step`; nothing stays changed.
@@ -66,7 +70,7 @@ def run(
     entered = applicable_remedies(setting.quant, spec.methods, partial(why_not, loaded=loaded, setting=setting))
     try:
         with substituted_weights(loaded, {}):  # without scales that a person applied
-            return _Comparison(loaded, setting, spec, texts, on_step, entered).result()
+            return _Comparison(loaded, setting, spec, texts, on_step, entered, shared).result()
     except Cancelled as stop:
         raise Cancelled("comparison") from stop  # what one search had found is no part of a comparison
 
@@ -79,6 +83,7 @@ class _Comparison:
     texts: Texts
     on_step: OnStep
     entered: list[ApplicableRemedy]
+    shared: SharedLosses | None
     rope: RopeSpec = field(init=False)  # without a tie
     heldout: Tensor = field(init=False)  # (windows, length)
     calibration: Tensor = field(init=False)
@@ -129,7 +134,7 @@ class _Comparison:
 
     def result(self) -> Comparison:
         """Every remedy in turn."""
-        reference = self.nll(Condition(self.rope), "reference")
+        reference = self.nll(Condition(self.rope), "reference", plain=True)
         made = [one for remedy in self.entered for one in self.measured(remedy)]
         confidence = self.spec.confidence
         over, gap = mean_interval(reference), paired_interval(made[0].window_nll, reference, confidence)
@@ -214,11 +219,12 @@ class _Comparison:
     def alone(self, remedy: ApplicableRemedy, ready: Prepared) -> MeasuredRemedy:
         """A remedy by itself, on the model as it stands now."""
         condition = Condition(ready.rope or self.rope, ready.quant, static=ready.static, clip=ready.clip)
-        nll = self.nll(condition, remedy.about.name)
+        losses = self.losses(condition, remedy.about.name, plain=remedy.method == PLAIN)
         on_top = remedy.about.takes_scales and not remedy.about.alone
         no_op = self.no_op(remedy.quant) if on_top else ""
         kept = ready.quant.keep_layers
-        return MeasuredRemedy(remedy.method, nll, no_op=no_op, note=ready.note, kept_layers=kept)
+        kl = None if losses.apart is None else float(losses.apart.kl.double().mean())
+        return MeasuredRemedy(remedy.method, losses.per_window, no_op=no_op, note=ready.note, kept_layers=kept, kl=kl)
 
     def on_top(self, remedy: ApplicableRemedy, ready: Prepared) -> Iterator[MeasuredRemedy]:
         """Band scales, and angles where asked, searched on the model as it stands now; or a rotation at run time."""
@@ -235,14 +241,25 @@ class _Comparison:
             nll = self.nll(Condition(self.rope, ready.quant, found), f"{name} and {what}")
             yield MeasuredRemedy(method, nll, band_scales=True, angles=angles)
 
-    def nll(self, condition: Condition, what: str) -> list[float]:
+    def nll(self, condition: Condition, what: str, plain: bool = False) -> list[float]:
         """Mean NLL of every held-out window (all tokens but the first), nats per token."""
+        return self.losses(condition, what, plain).per_window
+
+    def losses(self, condition: Condition, what: str, plain: bool = False) -> TokenLosses:
+        """Losses of every token of the held-out windows but the first of each.
+
+        Args:
+            plain: the checkpoint's own parameters, which an evaluation may have measured under this condition.
+        """
         if condition.static is None:
+            plain = plain and not needs_calibration(condition.quant)  # an evaluation reads other text for ranges
             condition = calibrated(self.loaded, condition, self.calibration[:1], self.spec.chunk)
+        chunk, targets = self.spec.chunk, self.length - 1
         with self.part(1, what, inner=True) as on_step:
-            return measure(
-                self.loaded, condition, self.heldout, self.length - 1, chunk=self.spec.chunk, on_step=on_step
-            ).per_window
+            if self.shared is None:
+                return measure(self.loaded, condition, self.heldout, targets, chunk=chunk, on_step=on_step)
+            windows = self.shared.on(self.loaded, self.rope, self.heldout, targets, chunk)
+            return (windows.losses if plain else windows.of_this_model)(condition, what, on_step)
 
     @contextmanager
     def part(self, units: float, name: str, inner: bool = False) -> Iterator[OnStep]:

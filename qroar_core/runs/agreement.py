@@ -18,6 +18,7 @@ from qroar_core.errors import BadOutput
 from qroar_core.evaluation.contradictions import contradictions_of as of_evaluation
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.run import rotated, scored
+from qroar_core.harness.result import TaskScores
 from qroar_core.plain_file import read_json
 from qroar_core.result import rounded
 from qroar_core.runs.agreement_scales import (
@@ -29,7 +30,7 @@ from qroar_core.runs.agreement_scales import (
     found_against,
     in_the_setting,
 )
-from qroar_core.runs.folder import ROTATED, SEARCHED, UNTUNED, has
+from qroar_core.runs.folder import ROTATED, SEARCHED, TASK_SCORES, UNTUNED, has
 from qroar_core.scale_search.contradictions import GUARD
 from qroar_core.scale_search.contradictions import contradictions_of as of_search
 from qroar_core.scale_search.objective import FIRST
@@ -57,6 +58,7 @@ COMPARED_FILES = (
     *SEARCHED,
     ROTATED,
     DIAGNOSIS_FILE,
+    TASK_SCORES,
 )  # what is compared
 MAKE_AGAIN = "the run contradicts itself; make it again"
 LENGTH = re.compile(r"of (\d+) tokens, digest")
@@ -98,6 +100,8 @@ def disagreement(folder: Path, setting: Setting) -> str:
             return f"{folder / name}: {problem}"
     for problem in _diagnosis(folder / DIAGNOSIS_FILE, setting.diagnosis) if has(folder, DIAGNOSIS_FILE) else ():
         return f"{folder / DIAGNOSIS_FILE}: {problem}"
+    for problem in _task_scores(folder / TASK_SCORES, setting) if has(folder, TASK_SCORES) else ():
+        return f"{folder / TASK_SCORES}: {problem}"
     if KEPT_SCALES_FILE in scales and FOUND_SCALES_FILE in scales and report is not None:
         for problem in _kept_scales(
             scales[KEPT_SCALES_FILE], scales[FOUND_SCALES_FILE], report, evaluations.get(EVALUATION_FILE)
@@ -183,6 +187,15 @@ def _diagnosis(file: Path, spec: DiagnosisSpec) -> Iterator[str]:
         yield f"bands: {len(found['bands'])}, but the manifest has {spec.bands.count}"
     if not math.isclose(found["eps"], spec.eps, rel_tol=1e-5):
         yield f"eps: {found['eps']:g}, but the manifest has {spec.eps:g}"
+
+
+def _task_scores(file: Path, setting: Setting) -> Iterator[str]:
+    """Its length and seed are those of the command's options, which the manifest has as well."""
+    found, spec = TaskScores.from_file(file, BadOutput), setting.search
+    if found.length != spec.length:
+        yield f"length: {found.length}, but the manifest has {spec.length}"
+    if (seed := found.spec.get("seed", spec.seed)) != spec.seed:
+        yield f"spec.seed: {seed}, but the manifest has {spec.seed}"
 
 
 def _evaluation(evaluation: Evaluation, setting: Setting) -> Iterator[str]:

@@ -39,6 +39,7 @@ FILES = (
 ROTATED = "scales_rotation.json"
 SEARCHED = {"scales_found.json": "found", "scales_smooth_attention.json": "smooth", "scales_mad.json": "mad"}
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
+TASK_SCORES = "lm_eval.json"  # of the command `lm-eval`, whose folder is a run with this alone
 RETRIEVALS = {True: "retrieval.json", False: "retrieval_untuned.json"}  # with scales, before any search
 SEVERAL = {  # stages of which a run holds a STAGE-DIGEST.json a question, and what it holds: one and several
     "compare": ("comparison of remedies", "comparisons of remedies"),

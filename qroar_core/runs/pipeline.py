@@ -14,7 +14,9 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadOutput
 from qroar_core.evaluation import run as evaluate
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.models.capture import Capture
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.shared_losses import SharedLosses
 from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, no_progress
 from qroar_core.result import rounded
@@ -27,6 +29,7 @@ from qroar_core.scale_search import run as search
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.scale_search.run import SearchOutcome
 from qroar_core.setting import Setting
+from qroar_core.shared import Shared
 from qroar_core.specs import RetrievalSpec
 from qroar_core.transforms.file import from_file, to_file
 from qroar_core.transforms.scales import Scales, identity
@@ -65,27 +68,8 @@ def run(
         Cancelled: raised by `on_step`; finished stages stay on disk.
         BadOutput: what finished stages left there contradicts itself.
     """
-    if problem := disagreement(folder.path, setting):
-        raise BadOutput(f"{problem}; {MAKE_AGAIN}")
-    if setting.evaluation.rotation_scales:
-        evaluate.must_rotate(setting.quant)
-    diagnosis = folder.load("diagnosis.json", Diagnosis) or _made_and_saved(
-        lambda: diagnose.run(loaded, setting, texts["calibration"], on_step),
-        lambda d, s: folder.save("diagnosis.json", d, "diagnose", s),
-    )
-    outcome = load_search(folder.path, lambda path: from_file(path, loaded)[0]) or _made_and_saved(
-        lambda: search.run(loaded, setting, texts, diagnosis, on_step, storage=storage),
-        lambda o, s: save_search(folder, loaded, setting, o, s),
-    )
-    found, report = outcome.found, outcome.report
-    turned = None
-    if setting.evaluation.rotation_scales:
-        turned = rotation_scales(loaded, setting, texts, folder, on_step, rotated_storage(storage))
-    evaluation = folder.load("evaluation.json", Evaluation) or _made_and_saved(
-        lambda: evaluate.run(loaded, setting, found, outcome.smooth, texts["heldout"], on_step, rotation_tuned=turned),
-        lambda e, s: folder.save("evaluation.json", e, "evaluate", s),
-    )
-    kept = settle(folder, loaded, setting, outcome, evaluation)
+    made = tuned(loaded, setting, texts, folder, on_step, storage=storage)
+    found = made.found
     retrieved = folder.load(RETRIEVALS[True], Retrieval)
     if retrieval is not None and (retrieved is None or not same(retrieved, retrieval)):
         (folder.path / "report.html").unlink(missing_ok=True)  # it does not tell of this retrieval
@@ -97,14 +81,62 @@ def run(
         started = time.perf_counter()
         text = report_html(
             folder.manifest,
-            diagnosis,
-            report,
+            made.diagnosis,
+            made.report,
             to_file(loaded, setting.rope, setting.quant, found),
-            evaluation,
+            made.evaluation,
             retrieved=retrieved,
         )
         folder.save("report.html", text, "report", time.perf_counter() - started)
-    return RunResults(diagnosis, report, found, kept, evaluation, retrieved)
+    return replace(made, retrieved=retrieved)
+
+
+def tuned(
+    loaded: LoadedModel,
+    setting: Setting,
+    texts: Texts,
+    folder: RunFolder,
+    on_step: OnStep = no_progress,
+    *,
+    baseline: bool = True,
+    storage: Path | None = None,
+    captures: Shared[Capture] | None = None,
+    losses: SharedLosses | None = None,
+) -> RunResults:
+    """Diagnosis, search and evaluation, each of which `folder` lacks, and what is kept of the scales.
+
+    Args:
+        baseline: evaluate SmoothAttention's scales beside those found.
+        storage: as of `run`.
+        captures, losses: what runs before have read and measured on the same text is taken from here.
+    Raises:
+        Cancelled, BadOutput: as `run`.
+    """
+    if problem := disagreement(folder.path, setting):
+        raise BadOutput(f"{problem}; {MAKE_AGAIN}")
+    if setting.evaluation.rotation_scales:
+        evaluate.must_rotate(setting.quant)
+    diagnosis = folder.load("diagnosis.json", Diagnosis) or _made_and_saved(
+        lambda: diagnose.run(loaded, setting, texts["calibration"], on_step),
+        lambda d, s: folder.save("diagnosis.json", d, "diagnose", s),
+    )
+    outcome = load_search(folder.path, lambda path: from_file(path, loaded)[0]) or _made_and_saved(
+        lambda: search.run(loaded, setting, texts, diagnosis, on_step, storage=storage, captures=captures),
+        lambda o, s: save_search(folder, loaded, setting, o, s),
+    )
+    smooth, turned = outcome.smooth if baseline else None, None
+    if setting.evaluation.rotation_scales:
+        turned = rotation_scales(loaded, setting, texts, folder, on_step, rotated_storage(storage))
+
+    def evaluated() -> Evaluation:
+        held = texts["heldout"]
+        return evaluate.run(loaded, setting, outcome.found, smooth, held, on_step, rotation_tuned=turned, shared=losses)
+
+    evaluation = folder.load("evaluation.json", Evaluation) or _made_and_saved(
+        evaluated, lambda e, s: folder.save("evaluation.json", e, "evaluate", s)
+    )
+    kept = settle(folder, loaded, setting, outcome, evaluation)
+    return RunResults(diagnosis, outcome.report, outcome.found, kept, evaluation)
 
 
 def same(retrieved: Retrieval, spec: RetrievalSpec) -> bool:

@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from qroar_core.errors import BadOutput, QRoarError
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.harness.result import TaskScores
 from qroar_core.result import Result, rounded
-from qroar_core.runs.folder import SEVERAL, answers_of, has
+from qroar_core.runs.folder import SEVERAL, TASK_SCORES, answers_of, has
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.run_files import check_run, stamp
 from qroar_core.scale_search.result import SearchReport
@@ -83,6 +84,10 @@ class RunRecord:
     def kept(self) -> ScalesFile | None:
         """The scales worth keeping: identity where decision or evaluation show no gain."""
         return self._read("scales.json", ScalesFile)
+
+    def task_scores(self) -> TaskScores | None:
+        """Scores of lm-evaluation-harness's tasks, which `lm-eval` leaves."""
+        return self._read(TASK_SCORES, TaskScores)
 
     def beside(self) -> dict[str, set[str]]:
         """Comparisons, controls, claims and predictions of this run: stage -> its files; none where there are none."""

@@ -11,10 +11,21 @@ from functools import lru_cache
 from pathlib import Path
 
 from qroar_core.errors import BadOutput, BadScales, QRoarError
+from qroar_core.harness.result import TaskScores
 from qroar_core.plain_file import reason
 from qroar_core.result import Result
 from qroar_core.runs.agreement import COMPARED_FILES, MAKE_AGAIN, disagreement
-from qroar_core.runs.folder import FORMERLY, RETRIEVALS, ROTATED, SEARCHED, SEVERAL, UNTUNED, answers_of, has
+from qroar_core.runs.folder import (
+    FORMERLY,
+    RETRIEVALS,
+    ROTATED,
+    SEARCHED,
+    SEVERAL,
+    TASK_SCORES,
+    UNTUNED,
+    answers_of,
+    has,
+)
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.stage_files import KINDS, kind_of
 from qroar_core.scale_search.result import SearchReport
@@ -26,13 +37,14 @@ from qroar_core.transforms.scales import Scales
 REMEMBERED = 4096  # files whose soundness is known
 SIZES = ("layers", "kv_heads", "head_dim", "rotary_dim", "pairing")  # of a model that scales fit
 SCALES = (*SEARCHED, ROTATED, "scales.json")
-RESULTS: dict[str, type[Result]] = KINDS | {"search.json": SearchReport}
+RESULTS: dict[str, type[Result]] = KINDS | {"search.json": SearchReport, TASK_SCORES: TaskScores}
 MADE = {  # stage of a manifest: its file. Of a search, which is noted with its first file, see `_missing`
     "diagnose": "diagnosis.json",
     "evaluate": "evaluation.json",
     "untuned evaluation": UNTUNED,
     "search under rotation": ROTATED,
     "settle": "scales.json",
+    "lm-eval": TASK_SCORES,
 }
 
 

@@ -13,7 +13,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.stage_files import SPECS, plain
 from qroar_core.setting import Setting
 
-FORMULAS = 1  # raised with any change of the code after which a cell comes out with other numbers
+FORMULAS = 2  # raised with any change of the code after which a cell comes out with other numbers
 
 
 def cells_root() -> Path:

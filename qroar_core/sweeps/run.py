@@ -14,8 +14,9 @@ from qroar_core.errors import BadOutput
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.sweeps.address import cells_root
 from qroar_core.sweeps.cell import Cell, in_groups
+from qroar_core.sweeps.claims import POLL, Held, Watch
 from qroar_core.sweeps.report import report_html
-from qroar_core.sweeps.result import NOT_RUN, SweepRow
+from qroar_core.sweeps.result import FAILED, NOT_RUN, SweepRow
 from qroar_core.sweeps.run_cell import run_cell
 from qroar_core.sweeps.shared_work import SharedWork
 from qroar_core.sweeps.sweep_file import Budget, Sweep
@@ -90,19 +91,40 @@ def _rows(
     def so_far() -> list[SweepRow]:
         return [made.get(at) or SweepRow.of(cell, status=NOT_RUN) for at, cell in enumerate(sweep.cells)]
 
-    for group in in_groups(list(sweep.cells)):
-        for cell in group:
+    left = [cell for group in in_groups(list(sweep.cells)) for cell in group]
+    watch = Watch()
+    while left:
+        held: list[Cell] = []  # by other processes: asked again once all else is done
+        for cell in left:
             told = _told(on_step, cell, len(made), len(sweep.cells))
             row = run_cell(cell, shared, root, told, compute=False)
             if row is None and spent.left:
-                spent.cells += 1
-                row = run_cell(cell, shared, root, told)
+                try:
+                    row = run_cell(cell, shared, root, told)
+                    spent.cells += 1
+                except Held as other:
+                    row = _given_up(cell, other, watch)
+                    if row is None:
+                        held.append(cell)
+                        told(Step("sweep", 0, 1, f"waiting for {other.holder.words}"))
             if row is not None:
                 made[place[id(cell)]] = row
             if time.monotonic() - written > EVERY:
                 write(frame_of(so_far()))
                 written = time.monotonic()
+        if len(held) == len(left):
+            time.sleep(POLL)
+        left = held
     return so_far()
+
+
+def _given_up(cell: Cell, other: Held, watch: Watch) -> SweepRow | None:
+    """The row of a cell whose holder shows no sign of life any more; None where it is still worked on."""
+    try:
+        watch.look(other)
+    except BadOutput as problem:
+        return SweepRow.of(cell, status=FAILED, why=str(problem))
+    return None
 
 
 def _told(on_step: OnStep, cell: Cell, done: int, total: int) -> OnStep:

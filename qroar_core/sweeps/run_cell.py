@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadOutput, BadSpec, Cancelled, QRoarError
 from qroar_core.evaluation import run as evaluate
 from qroar_core.evaluation.result import Evaluation
@@ -19,16 +18,16 @@ from qroar_core.remedies.applicable import ROTATION
 from qroar_core.remedies.layer_memory import cache_bytes
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.result import Comparison
+from qroar_core.runs import pipeline
 from qroar_core.runs.folder import UNTUNED, RunFolder, has
 from qroar_core.runs.manifest import Manifest
-from qroar_core.runs.pipeline import load_search, save_search, settle
 from qroar_core.runs.stage_files import file_of
-from qroar_core.scale_search import run as search
 from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, QuantSpec
 from qroar_core.statistics.intervals import paired_interval
 from qroar_core.sweeps.address import address, diagnosis_digest
 from qroar_core.sweeps.cell import Cell
+from qroar_core.sweeps.claims import Claims, Held
 from qroar_core.sweeps.remedy_words import WORDS, RemedyWord
 from qroar_core.sweeps.result import DONE, FAILED, NOT_KEPT, SweepRow
 from qroar_core.sweeps.shared_work import SharedWork
@@ -37,7 +36,9 @@ from qroar_core.transforms.refusals import why_not
 from qroar_core.transforms.registry import switches
 
 COMMAND = "made by a sweep"
-TUNED, MANIFEST, REFERENCE = "evaluation.json", "manifest.json", "reference/identity"
+TUNED, KEPT, DIAGNOSIS, MANIFEST = "evaluation.json", "scales.json", "diagnosis.json", "manifest.json"
+REFERENCE = "reference/identity"
+SETTLED, UNTUNED_STAGE, COMPARED = "settle", "untuned evaluation", "compare"  # stages
 
 
 def run_cell(
@@ -51,20 +52,18 @@ def run_cell(
         shared: caches of this process.
         compute: False: None where the cell is not finished.
     Raises:
-        Cancelled: raised by `on_step`; finished stages stay on disk.
+        Cancelled: raised by `on_step`; finished stages stay on disk. Held: another process computes the cell now.
     """
     try:
         work = _Work.of(cell, shared, root, on_step)
         if not work.finished:
             if not compute:
                 return None
-            try:
-                work.fill(on_step)
-            except QRoarError:
-                if not work.finished:  # another machine may have been faster, and have swept our half of a file
-                    raise
+            with Claims(root).held(work.path.name, on_step) as on_step_here:
+                if not work.finished:  # else another process was faster
+                    work.fill(on_step_here)
         return work.row()
-    except Cancelled:
+    except (Cancelled, Held):
         raise
     except QRoarError as problem:
         return SweepRow.of(cell, status=FAILED, why=str(problem))
@@ -109,6 +108,13 @@ class _Work:
         return UNTUNED if self.word.condition else str(file_of(("compare", "", "", "", "", self.comparison)))
 
     @property
+    def stage(self) -> str:
+        """The last one of a cell, as its manifest notes it."""
+        if self.word.kinds is not None:
+            return SETTLED
+        return UNTUNED_STAGE if self.word.condition else COMPARED
+
+    @property
     def comparison(self) -> ComparisonSpec:
         """The remedy alone, on the windows of the evaluation."""
         asked = self.setting.evaluation
@@ -123,7 +129,10 @@ class _Work:
 
     @property
     def finished(self) -> bool:
-        return has(self.path, self.file) and has(self.path, MANIFEST)
+        needed = (self.file, MANIFEST, *([KEPT] if self.word.kinds is not None else ()))
+        if not all(has(self.path, name) for name in needed):
+            return False
+        return self.stage in Manifest.from_file(self.path / MANIFEST, BadOutput).stages  # noted behind its file
 
     def fill(self, on_step: OnStep) -> None:
         """Compute what the folder lacks, each stage saved as soon as it is there."""
@@ -143,33 +152,24 @@ class _Work:
             made = evaluate.run(
                 self.loaded, self.setting, None, None, self.texts["heldout"], on_step, shared=self.shared.losses
             )
-            folder.save(UNTUNED, made, "untuned evaluation", time.perf_counter() - started)
+            folder.save(UNTUNED, made, UNTUNED_STAGE, time.perf_counter() - started)
         else:
             started = time.perf_counter()
-            compared = compare.run(self.loaded, self.setting, self.comparison, self.texts, on_step)
-            folder.save(self.file, compared, "compare", time.perf_counter() - started)
+            compared = compare.run(
+                self.loaded, self.setting, self.comparison, self.texts, on_step, shared=self.shared.losses
+            )
+            folder.save(self.file, compared, COMPARED, time.perf_counter() - started)
 
     def _tuned(self, folder: RunFolder, on_step: OnStep) -> None:
-        """As `run` does it: diagnosis, search, evaluation, what is kept."""
-        loaded, setting, texts = self.loaded, self.setting, self.texts
+        """As `run` does it, with the diagnosis that cells of one quantizer share."""
+        loaded, setting, texts, shared = self.loaded, self.setting, self.texts, self.shared
         started = time.perf_counter()
-        diagnosis = folder.load("diagnosis.json", Diagnosis)
-        if diagnosis is None:
+        if not has(folder.path, DIAGNOSIS):
             name = diagnosis_digest(loaded, setting, self.digest)
-            diagnosis = self.shared.diagnosis(loaded, setting, texts, name, self.root, on_step)
-            folder.save("diagnosis.json", diagnosis, "diagnose", time.perf_counter() - started)
-        outcome = load_search(folder.path, lambda path: from_file(path, loaded)[0])
-        if outcome is None:
-            started = time.perf_counter()
-            outcome = search.run(loaded, setting, texts, diagnosis, on_step, captures=self.shared.captures)
-            outcome = outcome.as_written()
-            save_search(folder, loaded, setting, outcome, time.perf_counter() - started)
-        started = time.perf_counter()
-        made = evaluate.run(
-            loaded, setting, outcome.found, None, texts["heldout"], on_step, shared=self.shared.losses
-        ).as_written()
-        settle(folder, loaded, setting, outcome, made)
-        folder.save(TUNED, made, "evaluate", time.perf_counter() - started)
+            diagnosis = shared.diagnosis(loaded, setting, texts, name, self.root, on_step)
+            folder.save(DIAGNOSIS, diagnosis, "diagnose", time.perf_counter() - started)
+        captures, losses = shared.captures, shared.losses
+        pipeline.tuned(loaded, setting, texts, folder, on_step, baseline=False, captures=captures, losses=losses)
 
     def row(self) -> SweepRow:
         """What the folder's files say.
@@ -219,11 +219,11 @@ class _Work:
         quant = BY_NAME[self.cell.remedy].under(self.setting.quant) or self.setting.quant
         quant = replace(quant, keep_layers=tuple(row.kept_layers))
         before = found.reference_window_nll
-        return _Numbers(row.nll, found.reference_nll, row.window_nll, before, None, quant)
+        return _Numbers(row.nll, found.reference_nll, row.window_nll, before, row.kl, quant)
 
     def _kept(self) -> str:
         """Whether the run keeps what the search found, which is what the row's NLL is of."""
-        scales, _ = from_file(self.path / "scales.json", self.loaded)
+        scales, _ = from_file(self.path / KEPT, self.loaded)
         return NOT_KEPT if scales.is_identity else "found"
 
 

@@ -22,6 +22,7 @@ from qroar_core.plain_file import is_there
 from qroar_core.progress import OnStep
 from qroar_core.setting import Setting
 from qroar_core.shared import Shared
+from qroar_core.sweeps.claims import Claims
 from qroar_core.transforms.file import write_atomically
 
 DIAGNOSES = "diagnoses"  # folder beside the cells
@@ -77,11 +78,12 @@ class SharedWork:
 
         def made() -> Diagnosis:
             file = root / DIAGNOSES / f"{digest}.json"
-            if is_there(file):
-                return Diagnosis.from_file(file, BadOutput)
-            found = diagnose.run(loaded, setting, texts["calibration"], on_step).as_written()
-            write_atomically(file, found.to_json())
-            return found
+            with Claims(root).awaited(f"diagnosis-{digest}", "diagnosis", lambda: is_there(file), on_step) as said:
+                if said is None:
+                    return Diagnosis.from_file(file, BadOutput)
+                found = diagnose.run(loaded, setting, texts["calibration"], said).as_written()
+                write_atomically(file, found.to_json())
+                return found
 
         return self.diagnoses.of(digest, made)
 

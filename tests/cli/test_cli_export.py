@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from qroar_core.__main__ import main
+from qroar_core.cli import tables
+from qroar_core.exporters.check import Check
 from tests.exporters.scales_file import write_scales
 from tests.models.gguf_files import Q, write_model
 
@@ -35,12 +37,13 @@ def test_a_copy_is_written_and_verified(capfd, source, tmp_path):
     assert note["command"] == "python -m qroar_core " + " ".join([*arguments, "--out", str(tmp_path / "out")])
     assert main(["verify", str(tmp_path / "out"), "--json"]) == 0
     checks = json.loads(capfd.readouterr().out)
-    assert [check["passed"] for check in checks] == [True] * 7
+    assert [check["passed"] for check in checks] == [True] * 8
     with (tmp_path / "out" / "m.gguf").open("ab") as file:
         file.write(b"x")
     assert main(["verify", str(tmp_path / "out")]) == 2
     out, err = capfd.readouterr()
     assert "changed since" in out
+    assert out.startswith("Verification failed: 1 of 2 checks\n")
     assert err == f"qroar: {tmp_path / 'out'}: 1 of 2 checks failed; export it again\n"
 
 
@@ -134,5 +137,20 @@ def test_what_an_export_is_served_with_is_refused_where_nothing_reads_it(tmp_pat
     line = refused(capfd, "export", "demo", "--cache-scales", "--kv", "fp8-calibrated", "--format", "gguf-f16", *out)
     assert line == "--cache-scales: gguf-f16 holds no scales of a K/V cache; export as hf, w4a16"
     line = refused(capfd, "export", "demo", "--length", "300", "--print-serving", *out)
-    assert line == "--length: the export promises 256 tokens; raise --factor, or give less"
+    assert line == "--length: the export promises 256 tokens; add --rope and --factor, or give less"
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("passed", "heading"),
+    [
+        ((True, True), "Verified"),
+        ((True, None), "Verified, 1 check not asked"),
+        ((True, None, False, False), "Verification failed: 2 of 4 checks"),
+    ],
+)
+def test_the_heading_of_verify_says_whether_it_failed(capfd, passed, heading):
+    tables.verification([Check("what", "so", one) for one in passed], [], as_json=False)
+    out, _ = capfd.readouterr()
+    assert out.splitlines()[0] == heading
+    assert out.count("what") == len(passed)

@@ -18,7 +18,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from qroar_core.exporters import gguf_copy, gguf_write, hf, quantized_copy, verify, w4a16
+from qroar_core.exporters import gguf_copy, gguf_write, hf, quantized_copy, verify, verify_gguf, w4a16
 from qroar_core.exporters.folder import NOTE, write_note
 from qroar_core.interpolations.tie import Tie
 from qroar_core.models.load import run as load_model
@@ -257,3 +257,61 @@ def test_a_wrong_export_fails(exports, case):
     found = verify.run(exports.spoilt(*of, spoil))
     assert [check for check in found if check.passed is False] != []
     assert all(check.passed for check in found if "as written" in check.question)
+
+
+def beside(folder, _):
+    """A shard that no index lists."""
+    save_file({"model.norm.weight": torch.ones(64)}, folder / "model-00002-of-00002.safetensors", {"format": "pt"})
+
+
+def rounded(folder, _):
+    """The same weights in the format that vLLM would serve them in."""
+    content = load_file(folder / "model.safetensors")
+    save_file({name: x.bfloat16() for name, x in content.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
+def in_place_of(form, rope, scaled):
+    """The GGUF file of another export under this one's name."""
+
+    def spoil(folder, exports):
+        (mine,), (other,) = (one.glob("*.gguf") for one in (folder, exports.made(form, rope, scaled)))
+        shutil.copyfile(other, mine)
+
+    return spoil
+
+
+def wider(folder, _):
+    """A norm's epsilon ten times as large, in a GGUF."""
+    (path,) = folder.glob("*.gguf")
+    reader = gguf.GGUFReader(path, "r+")
+    reader.fields["llama.attention.layer_norm_rms_epsilon"].parts[-1][0] *= 10
+    reader.data.flush()
+
+
+CONFIG, TYPES = "config.json against what this export writes", "types of the tensors against qroar.json"
+KEYS, OTHERS = "keys against what this export writes", "files that no index lists"
+AGAIN, OLDER = "logits against the source model", "names that transformers 4 and mlx-lm read"
+MADE = "context that it promises"
+SETTINGS = {  # what no logits on a short text show, or only where they are very near; and the checks that fail
+    "hf, a norm's epsilon": ("hf", YARN, "", config(rms_norm_eps=1e-5), {CONFIG}),
+    "hf, a shorter window": ("hf", YARN, "", config(max_position_embeddings=128), {CONFIG, MADE}),
+    "hf, another end of text": ("hf", YARN, "", config(eos_token_id=7), {CONFIG}),
+    "hf, two number formats": ("hf", YARN, "", config(torch_dtype="bfloat16"), {CONFIG, OLDER}),
+    "hf, other weights' format": ("hf", YARN, "", rounded, {TYPES}),
+    "hf, a shard beside": ("hf", YARN, "", beside, {OTHERS}),
+    "w4a16, a norm's epsilon": ("w4a16", YARN, "angles", config(rms_norm_eps=1e-5), {CONFIG}),
+    "quantized, another end of text": ("quantized", YARN, "symmetric", config(eos_token_id=7), {CONFIG}),
+    "F16, a Q4_0 file": ("gguf-f16", YARN, "angles", in_place_of("gguf-q4_0", YARN, "angles"), {TYPES, KEYS}),
+    "Q4_0, an F16 file": ("gguf-q4_0", YARN, "angles", in_place_of("gguf-f16", YARN, "angles"), {TYPES, KEYS}),
+    "BF16, a norm's epsilon": ("gguf-bf16", LINEAR, "angles", wider, {KEYS}),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_a_wrong_setting_is_named_though_logits_hardly_show_it(exports, case, monkeypatch):
+    """Without llama.cpp, which is not everywhere."""
+    monkeypatch.setattr(verify_gguf, "available", lambda: False)
+    *of, spoil, wanted = SETTINGS[case]
+    found = verify.run(exports.spoilt(*of, spoil))
+    failed = {check.question for check in found if check.passed is False}
+    assert wanted <= failed <= wanted | {AGAIN}

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError, UnsupportedModel
-from qroar_core.exporters import hf, quantized_copy, verify
+from qroar_core.exporters import hf, quantized_copy, verify, verify_files
 from qroar_core.models.formats.read_formats import packings_of
 from qroar_core.models.load import run as load_model
 from qroar_core.models.patch import replaced_parameters, scaled_parameters
@@ -175,11 +175,14 @@ def test_verify_compares_the_logits(tiny, folder, tmp_path, form, rope):
 
 def test_a_folder_of_the_hub_is_copied_without_a_second_set_of_weights(tiny, folder, tmp_path):
     write_quantized(folder, tiny(hidden_size=64), "awq")
-    shutil.copyfile(folder / "model.safetensors", folder / "consolidated.safetensors")
+    others = ("consolidated.safetensors", "pytorch_model.bin", "model-Q4_0.gguf")
+    for name in others:
+        shutil.copyfile(folder / "model.safetensors", folder / name)
     loaded = load_model(str(folder), device="cpu")
     loaded.source = "org/name"
     out = quantized_copy.run(loaded, RopeSpec(), scales("shared"), tmp_path / "out")
-    assert not (out / "consolidated.safetensors").exists()
+    assert not any((out / name).exists() for name in others)
+    assert verify_files.unlisted(out, {"files": dict.fromkeys(p.name for p in out.iterdir())}, False).passed is True
     assert (out / "model.safetensors").read_bytes() != (folder / "model.safetensors").read_bytes()
     again = load_model(str(out), device="cpu")
     assert again.note == loaded.note == "dequantized from AWQ int4"

@@ -26,6 +26,7 @@ STAGES = (
     "protect_layers",
     "tune_rope",
     "sweep",
+    "tradeoff",
     "export",
 )
 CLASSES = (
@@ -38,6 +39,7 @@ CLASSES = (
     "Comparison",
     "LayerChoice",
     "RopeSearch",
+    "Tradeoff",
     "Transform",
 )
 

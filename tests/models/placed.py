@@ -16,6 +16,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from qroar_core.models.finite import Watch
+from qroar_core.models.stream import Stream
+
 ONE, TWO = torch.device("meta:0"), torch.device("meta:1")
 COPIES = ("aten._to_copy.default", "aten.copy_.default")
 READS = (  # the shape of what comes out, or a value, is asked for
@@ -73,16 +76,27 @@ class Placed(torch.Tensor):
 
 
 class Machine(TorchDispatchMode):
-    """Two devices and the host. `waits`: copies to the host and values read, by the line of qroar_core they are of."""
+    """Two devices and the host. `waits`: copies to the host and values read, by the line of qroar_core they are of.
+
+    `inside`: of them those of a stream's pass, from its first chunk to the end of its last, and copies from the host
+    that the host would wait for: what `torch.cuda.set_sync_debug_mode("error")` refuses.
+    `made_here`: tensors that a pass made on the host out of nothing, and the most numbers in one, by that line.
+    `stand_ins`: by name, what computes an operation that torch has for no CPU.
+    """
 
     def __init__(self):
         super().__init__()
-        self.waits = Counter()
+        self.waits, self.inside, self.made_here = Counter(), Counter(), Counter()
+        self.stand_ins, self.passing = {}, False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        if not types and torch.device(kwargs.get("device") or "cpu").type == "cpu":
-            return func(*args, **kwargs)  # the host's own
+        asked = kwargs.get("device") or next((x for x in args if isinstance(x, torch.device)), "cpu")
+        if not types and torch.device(asked).type == "cpu":
+            out = func(*args, **kwargs)  # the host's own
+            if self.passing and not any(isinstance(x, torch.Tensor) for x in tree_leaves((args, kwargs))):
+                self._keep_largest(out)
+            return out
         with self:  # in inference mode torch hands these over whole
             parts = func.decompose(*args, **kwargs)
         if parts is not NotImplemented:
@@ -100,8 +114,12 @@ class Machine(TorchDispatchMode):
             and tensors[-1].device.type == "meta"
             and (name in READS or (name in COPIES and device.type == "cpu") or _masks(name, args))
         ):
-            self._note()
-        out = func(*tree_map(_held, args), **tree_map(_held, kwargs))
+            self._note(self.waits)
+            if self.passing:
+                self._note(self.inside)
+        if self.passing and _sends(name, args, kwargs, device):
+            self._note(self.inside)
+        out = self.stand_ins.get(name, func)(*tree_map(_held, args), **tree_map(_held, kwargs))
         if device.type == "cpu":
             return out
         if tensors and out is _held(tensors[0]):
@@ -122,11 +140,41 @@ class Machine(TorchDispatchMode):
             raise RuntimeError(f"{name}: tensors on {' and '.join(sorted(map(str, there)))}")
         return there.pop() if there else torch.device("cpu")
 
-    def _note(self) -> None:
+    def _note(self, where: Counter) -> None:
+        if line := self._line():
+            where[line] += 1
+
+    def _line(self) -> str:
+        """The core's line that is at work, if it is one of its."""
         ours = [f for f in traceback.extract_stack() if "qroar_core" in f.filename]
-        if ours:
-            file = ours[-1].filename.split("qroar_core/")[-1]
-            self.waits[f"{file}:{ours[-1].lineno} {ours[-1].line}"] += 1
+        return f"{ours[-1].filename.split('qroar_core/')[-1]}:{ours[-1].lineno} {ours[-1].line}" if ours else ""
+
+    def _keep_largest(self, made) -> None:
+        if isinstance(made, torch.Tensor) and made.ndim and (line := self._line()):
+            self.made_here[line] = max(self.made_here[line], made.numel())
+
+    def watch_passes(self, monkeypatch) -> None:
+        """Fill `inside` from now on."""
+        run, ask = Stream.run, Watch.ask
+
+        def watched(stream, *args, **kwargs):
+            pieces = run(stream, *args, **kwargs)
+            try:
+                while True:
+                    self.passing = True
+                    piece = next(pieces, None)
+                    if piece is None:
+                        return
+                    yield piece
+            finally:
+                self.passing = False
+
+        def asked(watch):
+            self.passing = False  # the one wait, behind the last chunk
+            ask(watch)
+
+        monkeypatch.setattr(Stream, "run", watched)
+        monkeypatch.setattr(Watch, "ask", asked)
 
 
 def _masks(name, args) -> bool:
@@ -134,6 +182,17 @@ def _masks(name, args) -> bool:
     if not (name.startswith(INDEXED) and isinstance(args[1], list | tuple)):
         return False
     return any(isinstance(x, torch.Tensor) and x.dtype == torch.bool and x.device.type == "meta" for x in args[1])
+
+
+def _sends(name, args, kwargs, device) -> bool:
+    """Is this a copy from the host to a device that the host waits for?"""
+    if name == "aten.copy_.default":
+        return args[1].device.type == "cpu" and args[0].device.type == "meta" and not (*args, False)[2]
+    if name == "aten._to_copy.default":
+        return args[0].device.type == "cpu" and device.type == "meta" and not kwargs.get("non_blocking")
+    if name.startswith(INDEXED) and args[0].device.type == "meta" and isinstance(args[1], list | tuple):
+        return any(isinstance(x, torch.Tensor) and x.device.type == "cpu" for x in args[1])
+    return False
 
 
 def _held(x):

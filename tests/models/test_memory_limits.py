@@ -116,3 +116,11 @@ def test_the_kept_keys_are_as_large_as_counted(monkeypatch, tiny):
     with_keys, without = memory.length_that_fits(loaded, keys_kept=True), memory.length_that_fits(loaded)
     room = 3 * 10**8 * memory.HEADROOM
     assert room / with_keys - room / without == pytest.approx(sizes[0] / 128, rel=1e-4)
+
+
+def test_what_torch_keeps_for_its_next_tensors_is_free(monkeypatch):
+    """Or the second of two passes would be refused the cache that the first one had."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    assert memory.free_bytes(torch.device("cuda")) == 1500

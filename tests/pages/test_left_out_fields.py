@@ -5,7 +5,7 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.state.choice import ByHand, Choice, Claims, ToExport, adapter_of
+from pages.state.choice import ByHand, Choice, Claims, ToExport, TradeoffChoice, adapter_of
 from qroar_core.runs.store import runs_root
 from qroar_core.specs import (
     BandSpec,
@@ -53,6 +53,7 @@ WHOLE = {  # every field that an address holds as JSON, and the pages that compu
         ("evidence",),
     ),
     "rope_search": (RopeSearchSpec(length=768, trials=20), ("evidence",)),
+    "tradeoff": (TradeoffChoice("no/such/folder", "kl", 0.1, 4096, 8, "gb", 1), ("tradeoff",)),
     "export": (ToExport("MAD clipping", "hf"), ("export",)),
 }
 PLAIN = ("model", "device", "dtype", "text", "bos", "run", "lesson")

@@ -264,6 +264,26 @@ def test_two_runs_side_by_side(loaded_app, by_command, plain_report, demo_model)
     assert gains == {"one": 0.25, "two": 0.27}
 
 
+def test_scores_of_tasks_are_in_the_table_and_open_with_their_findings(loaded_app, demo_model):
+    from qroar_core.runs.folder import TASK_SCORES, manifest_of
+    from tests.helpers.planted_task_scores import task_scores
+
+    asked = default_setting(demo_model, RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(4)), 512)
+    folder = runs_root() / "scores"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(manifest_of(demo_model, asked, "lm-eval").to_json())
+    (folder / TASK_SCORES).write_text(task_scores().to_json())
+    go(loaded_app, "runs")
+    assert shown_runs(loaded_app)["scores"]["evidence"] == "task scores"
+    loaded_app.selectbox(key="run to open").select(str(folder)).run()
+    app = settled(clicked(loaded_app, "Open run"))
+    assert not app.exception
+    said = texts(app)
+    assert "In scores: YaRN ×4, K int4 per token, at most 512 tokens, seed 0." in said
+    assert all(sentence in said for sentence in task_scores().sentences)
+    assert "What does quantization cost on the tasks?" in said
+
+
 def test_a_long_setting_has_a_higher_row_and_is_written_out_below_the_menu(
     loaded_app, by_command, demo_model, plain_report
 ):

@@ -11,11 +11,13 @@ from transformers import AttentionInterface
 import qroar_core as qroar
 from qroar_core.errors import BadSpec, Cancelled
 from qroar_core.models.condition import Condition
+from qroar_core.models.shared_losses import SharedLosses
 from qroar_core.models.text import windows
 from qroar_core.progress import no_progress
 from qroar_core.quantizers.layer_flags import layer_flags, vllm_skip_words
 from qroar_core.remedies import figure_layers, layer_memory, layers
 from qroar_core.remedies import run as compare
+from qroar_core.remedies.layer_findings import judged
 from qroar_core.remedies.result_layers import LayerChoice
 from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
@@ -153,6 +155,43 @@ def test_layers_that_are_worth_nothing_are_not_kept(four, monkeypatch):
     assert (choice.order[0], choice.order[-1]) == (2, 0)
 
 
+@pytest.mark.slow
+def test_a_budget_that_holds_no_layer_says_that_none_fits(four):
+    """By hand: a layer's K and V of 2 heads and 16 channels take 2 * 2 * (16 * 3 / 8 + 4) bytes, kept 2 * 2 * 32."""
+    choice = layers.run(four, Setting(RopeSpec(), INT3), replace(SPEC, cache_bytes=4 * 40 + 87), TEXTS)
+    assert choice.sentences == [
+        "No layer is kept: none fits into the budget of 247 bytes a token; the quantized cache takes 160, "
+        "and a layer at least 88 more"
+    ]
+    assert [row.name for row in choice.rules][1:3] == ["chosen layers kept", "first and last layers: none fits"]
+    one = layers.run(four, Setting(RopeSpec(), INT3), replace(SPEC, cache_bytes=4 * 40 + 88), TEXTS)
+    (first_last,) = [row for row in one.rules if row.rule == "first_last"]
+    assert (first_last.layers, first_last.name) == ([0], "first layer kept")
+    assert len(one.kept) == 1
+    assert "the first layer (0) under the same budget" in one.sentences[-1].replace("The first", "the first")
+    spec = ComparisonSpec(("first_last_layers",), False, SearchSpec(length=LENGTH, windows=2), 3, 2, chunk=16)
+    notes = [
+        compare.run(four, Setting(RopeSpec(), INT3), replace(spec, cache_bytes=budget), TEXTS).rows[1].note
+        for budget in (4 * 40, 4 * 40 + 88, 4 * 128)
+    ]
+    assert notes == [
+        "no layer kept: none fits into the budget",
+        "layer 0 kept",
+        "every layer kept: nothing of the K/V cache is quantized",
+    ]
+
+
+def test_a_choice_of_every_layer_says_that_nothing_is_quantized(four):
+    made = layers.run(four, Setting(RopeSpec(), INT3), SPEC, TEXTS)
+    every = made.model_copy(update={"kept": [*EVERY], "bytes": 512.0, "budget": 512.0, "first_last": [*EVERY]})
+    nll = {row.rule: row.window_nll for row in made.rules}
+    found = judged(every, four.geometry, INT3, nll | {"chosen": nll["all"], "first_last": nll["all"]})
+    assert found.sentences[0] == "Every layer kept: nothing of the K/V cache is quantized"
+    assert found.sentences[1].startswith("Keeping every layer (512 bytes a token) gains ")
+    said = "every layer kept: nothing of the K/V cache is quantized, 512 of at most 512 bytes a token"
+    assert found.words == said
+
+
 @pytest.mark.parametrize(
     ("quant", "budget", "said"),
     [
@@ -199,6 +238,25 @@ def test_the_comparison_measures_both_rules_and_keeps_the_curve(four):
     assert "There is no row for protected layers: 1 bytes a token are less" in " ".join(small.sentences)
     with pytest.raises(BadSpec, match="needs a quantized K or V cache of which no layer is kept yet"):
         compare.run(four, Setting(RopeSpec(), replace(INT3, keep_layers=(1,))), spec, TEXTS)
+
+
+def test_with_shared_losses_rows_have_the_kl_by_hand_and_what_is_known_is_not_measured_again(four):
+    search = SearchSpec(length=LENGTH, windows=2)
+    spec = ComparisonSpec(("first_last_layers",), False, search, 3, 2, chunk=16)
+    setting = Setting(RopeSpec(), INT3)
+    alone = compare.run(four, setting, spec, TEXTS)
+    with SharedLosses() as shared:
+        found = compare.run(four, setting, spec, TEXTS, shared=shared)
+        again = compare.run(four, setting, spec, TEXTS, shared=shared)
+        assert (shared.windows.made, shared.conditions.made) == (1, 2)  # the reference and the plain quantizer
+    assert [row.window_nll for row in found.rows] == [row.window_nll for row in alone.rows]  # to the last digit
+    assert again.to_json() == found.to_json()
+    held = windows(four.tokenizer, TEXTS["heldout"], LENGTH, 3, 0).ids
+    wide = plain_logits(four, held, EVERY)[:, :-1].log_softmax(-1)
+    for row, kept in zip(found.rows, ((), (0, 3)), strict=True):
+        here = plain_logits(four, held, kept)[:, :-1].log_softmax(-1)
+        assert row.kl == pytest.approx(float((wide.exp() * (wide - here)).sum(-1).mean()), abs=1e-9)
+    assert [row.kl for row in alone.rows] == [None, None]
 
 
 def test_figures_show_every_point_with_its_table(four):

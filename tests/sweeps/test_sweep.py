@@ -71,6 +71,7 @@ def test_rows_are_what_single_stages_measure(model, tmp_path):
             single = compare.run(loaded, setting, asked, texts).as_written()
             reference, mine = single.reference_window_nll, single.rows[1].window_nll
             assert (row.nll, row.nll_reference) == (single.rows[1].nll, single.reference_nll)
+            assert row.kl > 0
         else:
             tuned = from_file(run / "scales_found.json", loaded)[0] if row.remedy == "scales" else None
             asked = type(setting)(setting.rope, setting.quant, setting.diagnosis, setting.search, spec)

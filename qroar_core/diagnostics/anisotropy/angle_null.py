@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.maths.meters import onto
 
 Source = Literal["head", "layer", "vector"]  # of the other pair
 
@@ -77,7 +78,7 @@ class Swapped:
 
     def on(self, device: torch.device) -> list[Tensor]:
         """The partners where `device` is."""
-        self.partners = [partner.to(device) for partner in self.partners]  # free where they are there
+        self.partners = [onto(partner, device) for partner in self.partners]  # free where they are there
         return self.partners
 
     def sample(self, tokens: int) -> Sample:

@@ -14,6 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import onto
 from qroar_core.maths.softmax_rule import SoftmaxRule
 
 
@@ -42,7 +43,7 @@ class ChannelProducts:
         seen = torch.zeros(count, dtype=torch.float64)
         for start in range(0, self.keys, self.block):
             seen += self._visible(start, min(self.block, self.keys - start)).sum(1)
-        self.root = (seen * count * heads).rsqrt()[:, None].to(self.q.device)
+        self.root = onto((seen * count * heads).rsqrt()[:, None], self.q.device)
 
     def _visible(self, start: int, count: int) -> Tensor:
         """Which rows see which keys, (R, count): on the CPU, so that no device is waited for."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.bands.channel_products import ChannelProducts
-from qroar_core.maths.meters import accumulator_device
+from qroar_core.maths.meters import accumulator_device, onto
 from qroar_core.maths.running_softmax import grown
 from qroar_core.maths.softmax_rule import SoftmaxRule
 
@@ -97,7 +97,7 @@ def part_costs(
     device, last = accumulator_device(q.device), int(rows.max()) + 1
     q = q.to(device, torch.float64) * scaling
     products = ChannelProducts(q, rows, rule, last, KEY_BLOCK)
-    rows = rows.to(device)
+    rows, parts = onto(rows, device), [onto(channels, device) for channels in parts]
     heads, count = q.shape[:2]
     sums = _Softmaxes.of(len(parts), heads, count, rule.sinks, device)
     energy = torch.zeros(len(parts), dtype=torch.float64, device=device)

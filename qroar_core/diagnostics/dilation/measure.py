@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.outliers.measure import ChannelMaps
-from qroar_core.maths.meters import CPU, Meter
+from qroar_core.maths.meters import CPU, Meter, onto
 from qroar_core.maths.positions import PositionBins, dealt
 from qroar_core.maths.sketches import LogHistogram
 
@@ -108,7 +108,7 @@ class DealtRange(Meter):
         """Add x (n_kv_heads, tokens, head_dim) whose first token sits at position `start`."""
         self.to_device(x.device)
         magnitude = x.detach().abs().float()
-        largest = torch.stack([magnitude[..., m.to(x.device)].amax(-1) for m in self.members], -1).transpose(0, 1)
+        largest = torch.stack([magnitude[..., onto(m, x.device)].amax(-1) for m in self.members], -1).transpose(0, 1)
         for draw in range(self.draws):  # (tokens, KV, bands)
             where = dealt(self.bins, start, x.shape[1], self.seed + draw, x.device)
             self.maximum[draw].scatter_reduce_(0, where[:, None, None].expand_as(largest), largest, "amax")

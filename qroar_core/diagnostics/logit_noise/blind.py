@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.logit_noise.blind_variance import BlindSpread
-from qroar_core.maths.meters import CPU
+from qroar_core.maths.meters import CPU, onto
 from qroar_core.maths.softmax_rule import SoftmaxRule
 
 
@@ -77,13 +77,13 @@ class BlindNoise:
             self.q_error = torch.zeros(q.shape[0], dtype=torch.float64, device=at.device)
             self.k_error = torch.zeros(2, n_kv_heads, dtype=torch.float64, device=at.device)
             self.far = torch.zeros(self.parts, n_kv_heads, self.octaves, dtype=torch.float64, device=at.device)
-            self.cells = self.cells.to(at.device)
+            self.cells = onto(self.cells, at.device)
         if self.spread is None:
             self.spread = BlindSpread(self.parts, n_kv_heads, q.shape[0], at.device)
         parted = torch.nn.functional.pad(q_hat, (0, 1))[..., channels].movedim(-2, 0)  # (parts, heads, R, channels)
         self.spread.begin(rows, exact_from, self.rule.window, parted.to(at.device, torch.float64), n_kv_heads)
         self.q_error += (q_hat - q).square().sum((1, 2)).to(at.device, torch.float64)
-        self.seen.append((at, by_part, keys, exact_from.to(at.device), whole))
+        self.seen.append((at, by_part, keys, onto(exact_from, at.device), whole))
 
     def add_keys(self, k_error: Tensor, k_parts: Tensor | None, start: int, exact_error: Tensor | None = None) -> None:
         """Take in a block of keys as the last rows see them.

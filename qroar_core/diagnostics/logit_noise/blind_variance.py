@@ -25,6 +25,8 @@ import itertools
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import onto
+
 
 class BlindSpread:
     """The sums of one layer; what grows with rows or channels is held during one update only.
@@ -56,7 +58,7 @@ class BlindSpread:
         for i, (low, high) in enumerate(((first, exact), (exact, at + 1))):
             both = torch.minimum(high[:, None], high) - torch.maximum(low[:, None], low)
             shared = both.clamp(min=0).double() * weight[:, None] * weight
-            shared = shared.to(q_hat.device).repeat(many, many)
+            shared = onto(shared, q_hat.device).repeat(many, many)
             for group in range(kv):
                 whole = torch.zeros_like(shared)
                 for part, one in enumerate(grouped[:, group]):  # one by one: of all rows by all rows

@@ -21,7 +21,7 @@ from torch import Tensor
 from qroar_core.diagnostics.logit_noise.blind import BlindNoise
 from qroar_core.diagnostics.logit_noise.row_sums import RowSums
 from qroar_core.diagnostics.standard_error import residuals
-from qroar_core.maths.meters import CPU, Meter, accumulator_device
+from qroar_core.maths.meters import CPU, Meter, accumulator_device, onto
 from qroar_core.maths.softmax_rule import USUAL_SOFTMAX, SoftmaxRule
 from qroar_core.quantizers.exact_keys import first_exact_key
 
@@ -125,7 +125,7 @@ class LogitNoiseMeter(Meter):
             raise ValueError(f"row {int(rows.max())} needs as many keys, got {k.shape[1]}")
         self.to_device(q.device)
         rows, order = rows.sort()
-        at, order = rows.to(accumulator_device(q.device)), order.to(q.device)
+        at, order = onto(rows, accumulator_device(q.device)), onto(order, q.device)
         q = q[:, order].float()
         q_hat = q if q_hat is None else q_hat[:, order].float()
         rounds_q, parts = q_hat is not q, len(self.channels) + 1
@@ -153,7 +153,7 @@ class LogitNoiseMeter(Meter):
                 noise = self._parts(q_hat[:, block], k_error)
                 held = None
                 if held_here:
-                    held = exact_from[block, None].to(here.device) <= torch.arange(start, stop, device=here.device)
+                    held = onto(exact_from[block, None], here.device) <= torch.arange(start, stop, device=here.device)
                     if exact_error is None:
                         noise.masked_fill_(held, 0.0)
                     else:

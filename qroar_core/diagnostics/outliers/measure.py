@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.outliers.result_chance import peak_of_normal
-from qroar_core.maths.meters import CPU, Meter
+from qroar_core.maths.meters import CPU, Meter, onto
 from qroar_core.maths.positions import PositionBins
 
 
@@ -83,7 +83,7 @@ class Deal:
 
     def of(self, start: int, tokens: int, like: Tensor) -> Tensor:
         """1 for the first group and 0 for the rest, (draws, tokens), where `like` is."""
-        return self.first[:, start : start + tokens].to(like)
+        return onto(self.first[:, start : start + tokens], like.device, like.dtype)
 
 
 class ChannelMeter(Meter):

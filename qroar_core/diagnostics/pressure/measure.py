@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.distances import DrawnPairs
-from qroar_core.maths.meters import CPU, Meter
+from qroar_core.maths.meters import CPU, Meter, onto
 from qroar_core.maths.rope import Pairing, split_pairs
 
 BLOCK_ELEMENTS = 4_000_000  # (head, row, key, pair) products held at once
@@ -122,22 +122,22 @@ class LogitChangeMeter(Meter):
     def _count(self, q: Tensor, first: int, k: Tensor) -> None:
         here = slice(first, first + q.shape[1])
         keys = self.drawn.keys[here]
-        distance = (self.drawn.rows[here, None] - keys).to(q.device)
+        distance = onto(self.drawn.rows[here, None] - keys, q.device)
         parts = logit_slope_parts(
             q,
-            k[:, keys.to(k.device)],
+            k[:, onto(keys, k.device)],
             distance,
             self.slope,
             scaling=self.scaling,
             pairing=self.pairing,
             factor_slope=self.factor_slope,
         )
-        weight = self.drawn.key_weight[here].to(parts)
+        weight = onto(self.drawn.key_weight[here], parts.device, parts.dtype)
         self.parts[here] = _mean(parts.abs(), weight).to(self.parts)
         self.moved[here] = self._moved(parts, weight)
         for draw in range(self.draws):
             sign = torch.stack([self._signs(draw, row) for row in range(here.start, here.stop)])
-            self.null[draw, here] = self._moved(parts * sign.to(parts), weight)
+            self.null[draw, here] = self._moved(parts * onto(sign, parts.device, parts.dtype), weight)
 
     def _moved(self, parts: Tensor, weight: Tensor) -> Tensor:
         by_band = parts @ self.member.to(parts)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from qroar_core.diagnostics.similarity.blind import random_direction_cosine
 from qroar_core.diagnostics.similarity.result import EXACT_DB
-from qroar_core.maths.meters import accumulator_device
+from qroar_core.maths.meters import accumulator_device, onto
 from qroar_core.maths.positions import PositionBins
 
 FIELDS = ("position", "cosine", "energy", "error", "inherited", "added", "cross")
@@ -96,7 +96,7 @@ class SimilarityMeter:
         )
         product = (energy * other).sqrt()
         cosine = torch.where(product > 0, dot / product, (energy == other).double())
-        at = positions.to(place, torch.float64)
+        at = onto(positions, place, torch.float64)
         self.tables[layer].append(torch.stack([at, cosine, energy, size, inherited, own, cross], 1))
 
     def result(self) -> Similarity:

@@ -42,14 +42,15 @@ READER = Reader(
     (
         Limit(
             lambda export: export.rope_type == "dynamic",
-            "freezes dynamic NTK at the factor times the length that config.json promises: export with --rope ntk.",
+            "freezes dynamic NTK at the longest context that it promises, the factor times config.json's "
+            "max_position_embeddings: export with --rope ntk.",
         ),
         Limit(
             lambda export: export.has_two_lists,
             "chooses LongRoPE's list for a whole batch, by the furthest position of any request in it.",
         ),
         Limit(
-            lambda export: export.rope_type in ("linear", "dynamic"),
+            lambda export: export.rope_type == "linear",
             "stretches config.json's context by the factor once more: give --context-length.",
         ),
         Limit(

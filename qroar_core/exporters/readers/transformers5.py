@@ -21,6 +21,11 @@ def recipe(served: Served) -> Recipe | None:
     notes = ["Scales are in the weights, the interpolation is in config.json: nothing of this software is needed."]
     if not FORMATS[served.export.format].own_weights:
         notes.append("transformers reads packed weights with the library compressed-tensors.")
+    if served.export.rope_type == "dynamic":
+        notes.append(
+            f"generate takes max_position_embeddings, here the native window of {served.export.window:,} tokens, for "
+            "the longest text unless it is given max_new_tokens: give it."
+        )
     found = next((name for name in CACHES if cache_of(name, served.quant) is not None), None)
     if found is not None and served.quant.k is not None:
         backend, more = CACHES[found]

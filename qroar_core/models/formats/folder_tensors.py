@@ -22,6 +22,7 @@ from qroar_core.models.formats.stored import StoredTensor
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+OF_WEIGHTS = ("*.safetensors", *PICKLES, "*.gguf", "*.h5", "*.msgpack", "*.npz")  # what some reader takes for weights
 
 
 def weight_files(folder: Path) -> list[Path]:

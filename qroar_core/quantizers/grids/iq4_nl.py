@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qroar_core.quantizers.codebook import level_spacing, nearest_level
+from qroar_core.quantizers.codebook import level_spacing, nearest_level, table_like
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of
 
 if TYPE_CHECKING:
@@ -15,9 +15,7 @@ LEAST = 1e-15  # GROUP_MAX_EPS: below it a block is zero
 
 
 def _levels(like: Tensor) -> Tensor:
-    import torch
-
-    return torch.tensor(CODES, dtype=like.dtype, device=like.device)
+    return table_like(CODES, like)
 
 
 def _grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None) -> Grid:

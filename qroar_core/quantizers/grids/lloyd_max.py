@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from qroar_core.quantizers.codebook import level_spacing
+from qroar_core.quantizers.codebook import level_spacing, table_like
 from qroar_core.quantizers.grid import Grid, LevelSet, Storage, inverse_of, symmetric_code
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def centroids(width: int, bits: int) -> tuple[float, ...]:
 
 def _tables(like: Tensor, width: int, bits: int) -> tuple[Tensor, Tensor]:
     """Levels, and the midpoints that part them."""
-    import torch
-
-    levels = torch.tensor(centroids(width, bits), dtype=like.dtype, device=like.device)
+    levels = table_like(centroids(width, bits), like)
     return levels, (levels[:-1] + levels[1:]) / 2
 
 

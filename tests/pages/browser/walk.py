@@ -26,6 +26,7 @@ PAGES = {
     "Tune": "Tune",
     "Evaluate": "Evaluate",
     "Remedies": "Compare remedies",
+    "Trade-off": "Loss against memory",
     "Retrieval": "Retrieval",
     "Evidence": "Evidence",
     "Export": "Export",
