@@ -173,6 +173,7 @@ def test_a_key_holds_every_field_of_a_spec_that_tells_it_from_another():
         "maps",
         "value_maps",
         "k_offset",
+        "polish",
         "attention_factor",
         "keep_layers",
     }  # younger than the kept files, and left out here

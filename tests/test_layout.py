@@ -53,7 +53,7 @@ FINDINGS = {  # files that turn numbers into results, and need no tensor
     *("findings", "claims", "gap", "gain", "two_gains", "band_table", "band_labels", "sample", "null", "manifest"),
 }
 MATHS = {  # files on tensors alone, in the folder of what they compute
-    "transforms": {"scales", "baselines", "bounds", "shuffled", "value_starts"},
+    "transforms": {"scales", "baselines", "bounds", "polish", "shuffled", "value_starts"},
     "interpolations": {"pressure", "bands", "tied_frequencies"},
     "quantizers": {"fake_quantize", "hadamard", "weights", "steps", "applicability", "exact_keys", "large_bias"},
     "evaluation": {"kl_report"},

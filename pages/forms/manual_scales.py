@@ -83,10 +83,11 @@ def measured(probe: Probe) -> str:
     """On how much text the cached error is taken."""
     windows = number_of(probe.windows, "calibration window")
     metric = error_metrics()[probe.objective.setup.error_metric].label
+    without = "It is taken under the tie without a polish. " if probe.polish else ""
     return (
         f"Cached error: {metric}, mean over layers and KV heads, relative to no scales; on "
         f"{windows} of {probe.length} tokens, {number_of(probe.rows, 'query row')} each, "
-        f"{probe.seconds * 1000:.0f} ms a try. The least cached error is not always the least perplexity."
+        f"{probe.seconds * 1000:.0f} ms a try. {without}The least cached error is not always the least perplexity."
     )
 
 

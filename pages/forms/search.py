@@ -97,7 +97,7 @@ def search_form(spec: SearchSpec, why_not: Mapping[str, str] = NO_REASON) -> Sea
             "sweeps": spec.sweeps,
             "grid": spec.grid_points,
             "trials": spec.trials,
-            "polish": spec.polish_steps,
+            "polish_steps": spec.polish_steps,
             "l2_penalty": spec.l2_penalty,
             "error_metric": spec.error_metric,
         },
@@ -132,7 +132,7 @@ def search_form(spec: SearchSpec, why_not: Mapping[str, str] = NO_REASON) -> Sea
             "Refinement steps",
             1,
             1000,
-            "polish",
+            "polish_steps",
             **unless_read("polish_steps"),
         )
         l2_penalty = number(

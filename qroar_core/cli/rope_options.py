@@ -114,7 +114,8 @@ def _ties(options: dict[str, Any]) -> tuple[Tie, ...]:
     if text is None and file:
         content = scales_file("--scales", file)
         named = options.get("rope"), options.get("factor") or 1.0
-        if (content.maps or content.k_offset) and named == (content.rope.get("method"), content.rope.get("factor")):
+        bound = content.maps or content.k_offset or content.polish
+        if bound and named == (content.rope.get("method"), content.rope.get("factor")):
             from qroar_core.transforms.file import rope_from
 
             return rope_from(content.rope).tie

@@ -104,6 +104,8 @@ def search(report: SearchReport, kept: Scales, as_json: bool, beside: Decision |
     )
     if report.value_maps is not None:
         line(f"value maps: {report.value_maps.words}")
+    if report.polish is not None:
+        line(f"polish: {report.polish.words}")
     line(f"guard: {report.guard}")
     line(f"kept: {report.chosen}; {report.reason}")
     if beside is not None and report.chosen == "found":

@@ -36,7 +36,8 @@ def with_chosen_ties(
         show(choice)
         if not maps:
             tables.line("searched: scales and angles, since no map commutes without a tie")
-    return replace(setting, rope=rope, search=replace(setting.search, maps=maps)), choice
+    polish = setting.search.polish and bool(choice.tie)  # without a tie it costs nothing that could be taken back
+    return replace(setting, rope=rope, search=replace(setting.search, maps=maps, polish=polish)), choice
 
 
 def show(choice: TieChoice) -> None:

@@ -97,7 +97,7 @@ def _scales(note: dict[str, Any]) -> list[str]:
     scales = note["scales"]
     flat = [] if scales is None else _numbers(scales["g"])
     if scales is None or not note["changed"] or (set(flat) == {1.0} and not scales.get("angles")):
-        return ["Scales: none.", *_k_offset(note), *_value_maps(note)]
+        return ["Scales: none.", *_k_offset(note), *_value_maps(note), *_polish(note)]
     where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
     bands = number_of(len(scales["bands"]), "band")
     return [
@@ -107,6 +107,7 @@ def _scales(note: dict[str, Any]) -> list[str]:
         *_maps(scales),
         *_k_offset(note),
         *_value_maps(note),
+        *_polish(note),
     ]
 
 
@@ -146,6 +147,14 @@ def _value_maps(note: dict[str, Any]) -> list[str]:
     return [
         f"Value maps: V's {len(maps[0][0][0])} channels of each of {count} KV heads mixed by a matrix in "
         f"{literal(values)}, and by its inverse in {literal(output)}: V carries no RoPE, so no output changes."
+    ]
+
+
+def _polish(note: dict[str, Any]) -> list[str]:
+    return [
+        f"Polish: rows of q and k of tied RoPE pairs {one['first']} to {one['last']} mixed anew by a matrix of every "
+        "head, before all else, so that the tie costs less. This is not exact: it changes the model under the tie."
+        for one in (note["scales"] or {}).get("polish", [])
     ]
 
 

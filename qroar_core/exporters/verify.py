@@ -45,7 +45,7 @@ from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.file import rope_from
 from qroar_core.transforms.registry import switches
-from qroar_core.transforms.result import LARGEST, GroupMap
+from qroar_core.transforms.result import LARGEST, GroupMap, PolishedGroup
 from qroar_core.transforms.scales import Scales, from_nested
 
 LARGEST_NOTE = LARGEST  # every scale and every file's hash
@@ -248,6 +248,8 @@ def _scales(note: dict[str, Any]) -> Scales | None:
         tables = {name: block[name] for name in switches() if block.get(name)}
         if "maps" in tables:
             tables["maps"] = [GroupMap(**one) for one in tables["maps"]]
+        if "polish" in tables:
+            tables["polish"] = [PolishedGroup(**one) for one in tables["polish"]]
         return from_nested(block["g"], block["mode"], block["granularity"], bands, *size, **tables)
     except (KeyError, TypeError, ValueError, BadScales) as error:
         raise BadCheckpoint(f"its scales are not understood ({error})"[:160], where=NOTE) from error

@@ -132,6 +132,7 @@ def search(
     maps: bool = False,
     k_offset: bool = False,
     value_maps: bool = False,
+    polish: bool = False,
     mode: Mode = "symmetric",
     granularity: Granularity | None = None,
     objective: str = "cached",
@@ -151,6 +152,7 @@ def search(
         k_offset: also take a constant off K's channels that do not turn (pairs tied to stand still, channels past the
             rotated ones), which no softmax sees.
         value_maps: also a matrix for V of each KV head, its inverse in W_O, for a quantized V cache.
+        polish: first change W_Q and W_K's rows of tied pairs, so that the tie costs less. This changes the model.
         mode: `symmetric` (q times g, k divided by it: exact in full precision) or `shared` (both times g).
         granularity: one set of scales a `model`, `layer` or `kv_head`; None: the finest that is exact for this family.
         objective: `cached` (the error of attention on captured text), `full` (NLL) or `kl` (to the whole model).
@@ -171,6 +173,7 @@ def search(
         maps=maps,
         k_offset=k_offset,
         value_maps=value_maps,
+        polish=polish,
         mode=mode,
         granularity=granularity or setting.search.granularity,
         objective=objective,

@@ -26,7 +26,7 @@ TAKEN_BY: dict[str, tuple[str, ...]] = {  # by flags without their dashes: who t
         *("kv_scale", "kv_rotation", "k_before_rope", "weight_scale"),
     ),
     "load": ("device", "dtype"),
-    "search": ("angles", "maps", "k_offset", "value_maps", "mode", "granularity", "objective", "windows"),
+    "search": ("angles", "maps", "k_offset", "value_maps", "polish", "mode", "granularity", "objective", "windows"),
     "export": ("format",),
     "sweep": ("cells",),
     "evaluate": ("lengths",),

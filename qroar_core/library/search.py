@@ -123,6 +123,7 @@ class Search:
                 f"{r.objective} objective {r.objective_identity:.4g} -> {r.objective_found:.4g} "
                 f"in {r.seconds:.1f} s = {r.forward_equivalents:.2f} forward passes over its text",
                 *([] if r.value_maps is None else [f"value maps: {r.value_maps.words}"]),
+                *([] if r.polish is None else [f"polish: {r.polish.words}"]),
                 f"guard: {r.guard}",
                 f"kept: {r.chosen}; {r.reason}",
                 f"read: {r.text}",

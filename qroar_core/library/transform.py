@@ -33,6 +33,7 @@ class Transform(ScalesFile, Saved):
         maps: a matrix for each group of channels that turn alike; empty without any.
         value_maps: a matrix on V of each layer and KV head; None: not searched.
         k_offset: what is taken off K before RoPE, [layer][kv_head][channel]; None: not searched.
+        polish: matrices on q and k of each group of tied pairs, which change the model under the tie; empty without.
         bands: inclusive [first_pair, last_pair] of each.
         granularity: `model`, `layer` or `kv_head`: what shares a set of scales.
         model: name, fingerprint and sizes of the model it was made for.
@@ -62,7 +63,7 @@ class Transform(ScalesFile, Saved):
         return list(figures_of(self))
 
     def plot(self, name: str = "scales") -> go.Figure:
-        """`scales` by layer and band, or what was searched beside them: `angles`, `maps`, `value_maps`, `k_offset`."""
+        """`scales` by layer and band, or what was searched beside them: `angles`, `maps`, `k_offset` and so on."""
         drawn = figures_of(self)
         if name not in drawn:
             do = f"choose one of {', '.join(drawn)}, or search another kind too"

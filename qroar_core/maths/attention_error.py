@@ -42,6 +42,8 @@ class CapturedLayer:
     gate: (n_heads, R, head_dim), what the rows' output is multiplied by before W_O; None where nothing is.
     constant: (head_dim,), what RoPE makes of 1 in every channel of K that does not turn, 0 in those that do; None
         where no offset of K is searched.
+    exact: q and k of the model that `out` is of, where those here are polished and turned as a tie has it; None: they
+        are the same.
     """
 
     q: Tensor
@@ -55,6 +57,7 @@ class CapturedLayer:
     still: bool = False
     gate: Tensor | None = None
     constant: Tensor | None = None
+    exact: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,8 +106,10 @@ def attention_error(
         reference: leave the quantizers out (what `shared` scales do to the unquantized logits).
     """
     q, rows, out, gate = layer.q, layer.rows, layer.out, layer.gate
+    exact_q, exact_k = layer.exact or (q, layer.k)
     if pick is not None:
         q, rows, out, gate = q[:, pick], rows[pick], out[:, pick], None if gate is None else gate[:, pick]
+        exact_q = exact_q[:, pick]
     last, kv, d = int(rows.max()) + 1, layer.k.shape[0], q.shape[-1]
     moved = MovedRows(
         layer.rule,
@@ -114,7 +119,7 @@ def attention_error(
         out,
         gate,
         metric,
-        lambda: _logits(q.reshape(kv, -1, d), layer.k[:, :last], len(rows), setup),
+        lambda: _logits(exact_q.reshape(kv, -1, d), exact_k[:, :last], len(rows), setup),
     )
     return error_metrics()[setup.error_metric].error(moved)
 

@@ -13,6 +13,7 @@ from qroar_core.maths.positions import Sampled
 from qroar_core.maths.rope import pair_index
 from qroar_core.maths.scatter_gather import gathered
 from qroar_core.models.gates import Gates, gates_of
+from qroar_core.models.geometry import Geometry
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import AttentionTap, Condition, Stream, drain, open_stream
 from qroar_core.progress import OnStep, Step, no_progress
@@ -64,24 +65,29 @@ class _Keeper:
             alike = not still and geo.kind_of(tap.layer) == geo.interpolated_kind and at_home
             cos, sin = (None, None) if alike else self.stream.cos_sin(0, self.length, tap.layer)
             gate = torch.cat(self.gate.pop(tap.layer), dim=1) if tap.layer in self.gates else None
-            constant = self.constant(tap.layer, geo.head_dim) if self.offset else None
+            constant = None
+            if self.offset:
+                constant = constant_of(geo, tap.layer, *self.stream.cos_sin(0, self.length, tap.layer))
             self.layers[tap.layer] = CapturedLayer(
                 q, self.rows.positions, k, v, out, tap.rule, cos, sin, still, gate, constant
             )
 
-    def constant(self, layer: int, head_dim: int) -> Tensor:
-        """What RoPE makes of 1 in each channel of the layer's k that does not turn, 0 in others; (head_dim,)."""
-        geo = self.stream.loaded.geometry
-        cos, sin = self.stream.cos_sin(0, self.length, layer)
-        out = torch.ones(head_dim, device=cos.device)
-        if layer not in geo.without_rope:
-            pair = torch.where((sin == 0).all(0), cos[0], 0.0).float()  # (pairs,): a turning one has some sine
-            at = onto(pair_index(head_dim, geo.rotary_dim, geo.pairing), cos.device)
-            out = torch.where(at >= 0, pair[at.clamp_min(0)], out)
-        return out
-
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         pass
+
+
+def constant_of(geometry: Geometry, layer: int, cos: Tensor, sin: Tensor) -> Tensor:
+    """What RoPE makes of 1 in each channel of the layer's k that does not turn, 0 in others; (head_dim,).
+
+    Args:
+        cos, sin: (T, pairs), of the layer.
+    """
+    out = torch.ones(geometry.head_dim, device=cos.device)
+    if layer not in geometry.without_rope:
+        pair = torch.where((sin == 0).all(0), cos[0], 0.0).float()  # (pairs,): a turning one has some sine
+        at = onto(pair_index(geometry.head_dim, geometry.rotary_dim, geometry.pairing), cos.device)
+        out = torch.where(at >= 0, pair[at.clamp_min(0)], out)
+    return out
 
 
 def capture(

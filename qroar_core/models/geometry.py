@@ -135,6 +135,18 @@ class Geometry:
                 do="search scales alone",
             )
 
+    def require_polish(self) -> None:
+        """Raises BadSpec where tied pairs cannot be polished: RoPE turns no rows of each head's own."""
+        why = ""
+        if self.scaled_gain:
+            why = "normalises q and k before RoPE, and the norm's gain cannot mix channels"
+        elif self.latent_dim:
+            why = "has one rotated key for all heads of a layer, made from the latent that its cache holds"
+        elif len(set(self.rope_kinds)) > 1:
+            why = "has layers that turn by frequencies of their own, of which a tie changes some"
+        if why:
+            raise BadSpec(f"{self.family} {why}", where="--polish", do="search without a polish")
+
     def require_value_maps(self) -> None:
         """Raises BadSpec where V's channels cannot be mixed: something between V and W_O tells them apart."""
         if self.behind_values:

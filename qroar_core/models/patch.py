@@ -19,12 +19,14 @@ from qroar_core.maths.rope import Pairing
 from qroar_core.models.finite import require_finite_parameters
 from qroar_core.models.geometry import Described
 from qroar_core.models.key_offset import check_k_offset, offset_biases, own_slots
+from qroar_core.models.mixed_rows import mixed_rows, turned_rows
 from qroar_core.models.parameter_swap import put, there
+from qroar_core.models.polish_fold import check_polish, polished
 from qroar_core.models.value_fold import check_value_maps, map_values
 from qroar_core.quantizers.fake_quantize import fake_quantize_ste
 from qroar_core.quantizers.weights import fake_quantize_weight
 from qroar_core.specs import QuantizerSpec, WeightQuantSpec
-from qroar_core.transforms.scales import Scales, channel_gains, head_maps, turned
+from qroar_core.transforms.scales import Scales, channel_gains, head_maps
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.families import QKSlot
@@ -113,6 +115,8 @@ def check_scales(loaded: Described, scales: Scales) -> None:
         check_value_maps(geo, scales.value_maps)
     if scales.k_offset is not None:
         check_k_offset(geo, scales.k_offset)
+    if scales.polish is not None:
+        check_polish(geo, scales.polish)
     expected = (geo.n_layers, geo.n_kv_heads)
     if tuple(scales.g.shape[:2]) != expected:
         raise BadScales(f"scales are for (layers, kv_heads) {tuple(scales.g.shape[:2])}, this model has {expected}")
@@ -124,7 +128,7 @@ def check_scales(loaded: Described, scales: Scales) -> None:
 def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     """W_Q, W_K, their biases or QK-norm gains with `scales` multiplied in, W_V and W_O with value maps; model's dtype.
 
-    A bias of W_K that there is not comes with an offset.
+    A polish comes before all others. A bias of W_K that there is not comes with an offset.
 
     Products are formed in float32 (float64 models, and maps: float64) and rounded once. A layer without RoPE has no
     bands: its W_Q and W_K stay as they are whatever g says.
@@ -138,11 +142,16 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     maps = head_maps(scales, geo.head_dim, geo.rotary_dim, geo.pairing)
     own = {name: p.data for name, p in loaded.model.named_parameters()} | loaded.originals
     parameters = {name: p for name, p in own.items() if p is not None}
+    dtypes = {name: p.dtype for name, p in parameters.items()}
     layers, new = own_slots(loaded.slots(), parameters), dict[str, Tensor]()
+    if scales.polish is not None:
+        new = polished(layers, parameters, scales.polish, geo)
+        parameters |= new
     if scales.k_offset is not None:
         factor = loaded.family.key_factor(loaded.model.config)
-        layers, new = offset_biases(layers, parameters, scales.k_offset, factor)
-    biases = {*new}
+        layers, biases = offset_biases(layers, parameters, scales.k_offset, factor)
+        new |= biases
+    wide = {*new}
     for layer, slots in enumerate(layers):
         if layer in geo.without_rope:
             continue
@@ -153,8 +162,8 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
             _scale_slot(new, parameters, slot, gain[layer], angles, matrix, geo.pairing)
     if scales.value_maps is not None:
         map_values(new, parameters, loaded.value_slots(), scales.value_maps)
-    for name in biases:
-        new[name] = new[name].to(parameters[name].dtype if name in parameters else loaded.dtype)
+    for name in wide:
+        new[name] = new[name].to(dtypes.get(name, loaded.dtype))
     require_finite_parameters(new, loaded.dtype)
     return new
 
@@ -189,24 +198,9 @@ def _scale_slot(
         wide, rows = wide.clone(), slot.rows.to(wide.device)
         here = wide[rows] * column
         if angles is not None:
-            here = _turned_rows(here, slot, per_head.shape[0], angles, pairing)
-        wide[rows] = here if matrix is None else _mixed_rows(here, slot, per_head.shape[0], matrix)
+            here = turned_rows(here, slot, per_head.shape[0], angles, pairing)
+        wide[rows] = here if matrix is None else mixed_rows(here, slot, per_head.shape[0], matrix)
         new[name] = wide.to(source.dtype)
-
-
-def _turned_rows(rows: Tensor, slot: QKSlot, heads: int, angles: Tensor, pairing: Pairing) -> Tensor:
-    """Rows (heads * channels, in) of a weight, or a bias (heads * channels,), with their pairs turned."""
-    each = angles[:1] if slot.shared else angles.repeat_interleave(heads // angles.shape[0], 0)
-    channels_last = rows.view(len(each), rows.shape[0] // len(each), -1).mT
-    return turned(channels_last, each.to(rows), pairing).mT.reshape(rows.shape)
-
-
-def _mixed_rows(rows: Tensor, slot: QKSlot, heads: int, matrix: Tensor) -> Tensor:
-    """Rows (heads * channels, in) of a weight, or a bias (heads * channels,), with the channels of each head mixed."""
-    each = matrix[:1] if slot.shared else matrix.repeat_interleave(heads // matrix.shape[0], 0)
-    by_head = rows.view(len(each), rows.shape[0] // len(each), -1).double()
-    channels = by_head.shape[1]  # of a shared key: the rotated ones
-    return (each[:, :channels, :channels].to(rows.device) @ by_head).to(rows.dtype).reshape(rows.shape)
 
 
 def quantized_parameters(

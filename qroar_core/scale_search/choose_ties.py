@@ -25,15 +25,13 @@ from qroar_core.interpolations.tie import Tie, ties_text, wavelength_of
 from qroar_core.models.capture import Capture
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.score import forward_seconds
-from qroar_core.models.text import Texts, longest_held
+from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, Step, no_progress
-from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.result_ties import TieChoice, TieCost, TiedGroup, TriedTie
+from qroar_core.scale_search.tie_cost import MOST_READ, cost_lengths, cost_of
 from qroar_core.scale_search.tie_effects import TieEffect, TieEffects
 from qroar_core.setting import Setting
-from qroar_core.specs import QuantSpec
-from qroar_core.statistics.intervals import paired_interval
 from qroar_core.transforms.refusals import require
 
 SIZES = (2, 4, 6)  # pairs of a candidate; spreading maps are best of even numbers
@@ -47,10 +45,7 @@ SHORTLIST = 4  # candidates that are tried beside those chosen
 LESS = 0.8  # of the error of a choice that cost too much, the most that the next one may have
 HELD = 0.02  # of all tokens and KV heads, those whose largest channel of K a candidate has to hold
 CAPTURED_WINDOWS, ROWS = 4, 48  # captured windows, fewer where they are long; query rows of each
-MOST_READ = 32_768  # tokens of all windows together, captured ones beyond the first
 LAYERS = 10  # that rank groups alone
-WINDOWS, FEWEST = 4, 2  # of development text, within MOST_READ tokens where that leaves two
-ALLOWED, ALLOWED_FULL = 0.005, 0.01  # nats, up to the native length and beyond it
 
 
 def run(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = no_progress) -> TieChoice:
@@ -63,7 +58,7 @@ def run(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = n
         BadText: too little text. Cancelled: raised by `on_step`.
     """
     untied = replace(setting.rope, tie=())
-    search = replace(setting.search, maps=False, query_rows=ROWS)
+    search = replace(setting.search, maps=False, polish=False, query_rows=ROWS)
     problem = SearchProblem(loaded, untied, setting.quant, search, texts)
     read = max(1, min(CAPTURED_WINDOWS, search.windows, MOST_READ // problem.length))
     problem = SearchProblem(loaded, untied, setting.quant, replace(search, windows=read, fewer=True), texts)
@@ -74,8 +69,9 @@ def run(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = n
 
 def why_not(loaded: LoadedModel, setting: Setting) -> str:
     """Why no tie can help under this setting, and what to do; empty where one may."""
+    search = replace(setting.search, maps=False, polish=False)
     try:
-        _require_use(SearchProblem(loaded, setting.rope, setting.quant, replace(setting.search, maps=False), {}))
+        _require_use(SearchProblem(loaded, setting.rope, setting.quant, search, {}))
     except BadSpec as refusal:
         return f"{refusal.what}; {refusal.do}"
     return ""
@@ -194,7 +190,7 @@ class _Choosing:
         most = math.inf
         while ties := self._added(effects, coarse, ranked, untied, most):
             costs: list[TieCost] = []
-            for length in self._lengths():
+            for length in cost_lengths(self.problem):
                 costs.append(cost_of(self.problem, ties, length, before, self.on_step))
                 if costs[-1].nats > costs[-1].allowed:
                     break
@@ -203,11 +199,6 @@ class _Choosing:
             dear += ties
             most = effects.cost(ties) * min(LESS, max(0.0, costs[-1].allowed / costs[-1].nats))
         return (), [], [ties_text((one,)) for one in dict.fromkeys(dear)]
-
-    def _lengths(self) -> list[int]:
-        """The searched length, where a tie costs most, the native one and a short context, in tokens."""
-        full, native = self.problem.length, self.problem.loaded.geometry.original_context
-        return sorted({max(2, min(native, full // 4)), min(native, full), full}, reverse=True)
 
     def _described(self, effects: TieEffects, taken: Capture, ties: tuple[Tie, ...]) -> list[TiedGroup]:
         problem = self.problem
@@ -230,36 +221,6 @@ class _Choosing:
 def _score(tried: TriedTie | TieEffect) -> float:
     """What is left, an error by the tie counted as less than one by rounding."""
     return tried.left - (1 - WEIGHT) * tried.cost
-
-
-def cost_of(
-    problem: SearchProblem, ties: tuple[Tie, ...], length: int, before: dict[int, list[float]], on_step: OnStep
-) -> TieCost:
-    """What tying pairs costs at one length, nothing quantized, on development text.
-
-    Args:
-        length: tokens per window, or as many as the longest has of which the text holds two.
-        before: NLL of the model without the tie by length, looked up and noted.
-    """
-    held = longest_held(problem.loaded.tokenizer, problem.texts["development"], length, FEWEST)
-    read = max(FEWEST, min(WINDOWS, MOST_READ // max(2, held)))
-    ids = problem.windows("development", max(2, held), read, fewer=True)
-
-    def nll(tied: tuple[Tie, ...], what: str) -> list[float]:
-        rope = replace(problem.rope, tie=tied)
-        return WindowScorer(problem.loaded, rope, QuantSpec(), on_step).nll(ids, None, what)
-
-    if length not in before:
-        before[length] = nll((), f"without a tie at {ids.shape[1]} tokens")
-    cost = paired_interval(nll(ties, f"tied at {ids.shape[1]} tokens"), before[length])
-    return TieCost(
-        length=ids.shape[1],
-        windows=len(ids),
-        nats=cost.mean,
-        low=cost.low,
-        high=cost.high,
-        allowed=ALLOWED_FULL if length > problem.loaded.geometry.original_context else ALLOWED,
-    )
 
 
 def absmax_shares(problem: SearchProblem, taken: Capture) -> torch.Tensor:

@@ -51,6 +51,11 @@ def contradictions_of(report: SearchReport) -> Iterator[str]:
         yield "seconds: below 0"
     elif abs(report.forward_equivalents * report.forward_seconds - report.seconds) > 3 * OPEN * report.seconds:
         yield f"forward_equivalents: {report.forward_equivalents:g}, not seconds over forward_seconds"
+    if (polish := report.polish) is not None:
+        if [one.length for one in polish.costs] != [one.length for one in polish.polished]:
+            yield "polish: costs without and with it are not of the same lengths"
+        if not 0 <= polish.error_left <= 1:
+            yield f"polish.error_left: {polish.error_left:g}, and a layer that it does not help keeps none"
     if report.verdict.acts == "no" and (report.history or found):
         yield "verdict: scales cannot act, and yet they were searched"
 

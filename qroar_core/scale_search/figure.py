@@ -84,6 +84,7 @@ def summary(report: SearchReport) -> pd.DataFrame:
         "candidates tried": str(report.trials),
         "time": f"{report.seconds:.1f} s = {report.forward_equivalents:.2f} bare forward passes",
         "short-context guard": report.guard,
+        **({} if report.polish is None else {"polish of tied pairs": report.polish.words}),
         "text": checksum_words(report.text),
         "kept": report.chosen,
         "why": report.reason,

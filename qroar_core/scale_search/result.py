@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from qroar_core.result import Result, Unbounded
 from qroar_core.result_shapes import ANY, axes
 from qroar_core.scale_search.gain import Decision
+from qroar_core.scale_search.result_ties import PolishReport
 
 
 class Verdict(Result):
@@ -69,6 +70,7 @@ class SearchReport(Result):
     reason: str  # why this was chosen, one sentence
     decision: Decision | None = None  # the gain that decided; None where none was measured, and in older runs
     value_maps: ValueMapReport | None = None  # None where none were searched, and in older runs
+    polish: PolishReport | None = None  # likewise
 
     def facts(self) -> dict[str, Any]:
         """What a scales.json says about the search that made it."""

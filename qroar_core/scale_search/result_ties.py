@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from qroar_core.interpolations.tie import Tie, ties_text
+from qroar_core.number_of import number_of
 from qroar_core.result import Result, Unbounded
 from qroar_core.result_shapes import ANY, axes
 
@@ -38,6 +39,34 @@ class TieCost(Result):
     low: Unbounded
     high: Unbounded
     allowed: float  # nats
+
+
+class PolishReport(Result):
+    """What a polish takes back of a tie's cost, nothing quantized.
+
+    error_left: of the squared change of the attention output by the tie, on the text that was searched; mean over
+    layers. costs, polished: of the tie without and with it on development text, length by length; empty where the
+    search was cancelled before they were measured.
+    """
+
+    error_left: float
+    costs: Annotated[list[TieCost], axes(ANY)] = []
+    polished: Annotated[list[TieCost], axes(ANY)] = []
+
+    @property
+    def words(self) -> str:
+        """`the tie costs +0.0280 nats [+0.0250, +0.0310] at 16,384 tokens, polished +0.0090 [...]; ...`."""
+        each = [
+            f"at {one.length:,} tokens the tie costs {_nats(one)}, polished {_nats(other)}"
+            for one, other in zip(self.costs, self.polished, strict=True)
+        ]
+        left = f"{self.error_left:.0%} of the tie's change of the attention output left on calibration text"
+        counted = f" ({number_of(self.costs[0].windows, 'development window')}, nothing quantized)" if each else ""
+        return "; ".join([left, *each]) + counted
+
+
+def _nats(cost: TieCost) -> str:
+    return f"{cost.nats:+.4f} nats [{cost.low:+.4f}, {cost.high:+.4f}]"
 
 
 class TieChoice(Result):

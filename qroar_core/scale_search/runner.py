@@ -24,12 +24,15 @@ from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.guard import WindowScorer, guarded
 from qroar_core.scale_search.objective import FIRST, Refinement
 from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.scale_search.polish import FoundPolish, find_polish
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.result import HistoryPoint, SearchReport
+from qroar_core.scale_search.result_ties import PolishReport
 from qroar_core.scale_search.search_methods import search_methods
 from qroar_core.scale_search.search_objectives import objectives, require_gradient
 from qroar_core.scale_search.starts import starts
 from qroar_core.scale_search.state import AdamState, SearchState
+from qroar_core.scale_search.tie_cost import polish_report
 from qroar_core.scale_search.validation import TooLittleText, decide
 from qroar_core.scale_search.value_search import FoundValueMaps, find_value_maps
 from qroar_core.statistics.intervals import NO_GAIN
@@ -60,6 +63,8 @@ class SearchRunner:
         self.refinement: Refinement | None = None
         self.starts: dict[str, Tensor] = {}
         self.values: FoundValueMaps | None = None
+        self.polish: FoundPolish | None = None
+        self.tie_costs: PolishReport | None = None
         self.began = self.idle = 0.0
         self.windows = self.bounds = self.limits = torch.empty(0)
         self.read = Windows(self.windows, ())
@@ -77,6 +82,8 @@ class SearchRunner:
             self.began = 0.0
             before, after = value(torch.zeros_like(point)), value(point)
             searched = self.scales_at(point)
+            if (polish := self.polish) is not None:
+                self.tie_costs = polish_report(problem, polish.polish, polish.error_left, self.on_step)
             found, guard = self.guard(searched)
             if not torch.equal(found.point, searched.point):
                 after = value(found.point.float())
@@ -107,16 +114,23 @@ class SearchRunner:
 
     def captured(self) -> Capture:
         """q, k and v of the calibration text, and where to start from."""
-        taken = self.problem.captured(self.windows, self.on_step)
+        if self.spec.polish:
+            known = None if self.resume is None else self.resume.found.polish
+            self.polish = find_polish(self.problem, self.windows, self.on_step, known)
+            taken = self.polish.taken
+        else:
+            taken = self.problem.captured(self.windows, self.on_step)
         self.starts = starts(self.problem, taken)
         if self.spec.value_maps and self.problem.quant.v is not None:
             self.values = find_value_maps(taken, self.problem.quant.v, self.on_step, self.problem.kept)
         return taken
 
     def scales_at(self, point: Tensor) -> Scales:
-        """What was found: the point of the search, and value maps where they are searched."""
+        """What was found: the point of the search, and value maps and a polish where they are searched."""
         scales = self.problem.scales(point)
-        return scales if self.values is None else replace(scales, value_maps=self.values.maps)
+        values, polish = self.values, self.polish
+        maps = None if values is None else values.maps
+        return replace(scales, value_maps=maps, polish=None if polish is None else polish.polish)
 
     def descend(self, taken: Capture) -> tuple[Callable[[Tensor], float], Tensor]:
         """The objective that decides, and the point found under it, as `SearchProblem.parts` reads it."""
@@ -220,6 +234,7 @@ class SearchRunner:
             chosen="found" if chosen == "found" else "identity",
             reason=reason,
             value_maps=None if self.values is None else self.values.report,
+            polish=self.tie_costs or (PolishReport(error_left=self.polish.error_left) if self.polish else None),
         )
 
     def with_baselines(

@@ -104,6 +104,7 @@ class SearchSpec(Compact):
     maps: bool = False  # and mix channels that turn alike, as tied pairs do, by a matrix
     k_offset: bool = False  # also take a constant off K's channels that do not turn
     value_maps: bool = False  # also a matrix for V of each KV head, its inverse in W_O
+    polish: bool = False  # first change rows of tied pairs, so that the tie costs less: it changes the model
     objective: str = "cached"  # a name of OBJECTIVES
     error_metric: str = "rows"  # of the cached objective, what damage to attention is: a name of ERROR_METRICS
     method: str = "gradient"  # a name of SEARCH_METHODS

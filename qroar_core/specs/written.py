@@ -11,6 +11,7 @@ YOUNGER: dict[str, Any] = {
     "maps": False,
     "value_maps": False,
     "k_offset": False,
+    "polish": False,
     "calibration_tokens": None,
     "keep_layers": (),
     "cache_bytes": None,

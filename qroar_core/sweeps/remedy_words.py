@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qroar_core.remedies.applicable import PLAIN, ROTATION
 from qroar_core.specs import REMEDIES
-from qroar_core.transforms.registry import switches
+from qroar_core.transforms.registry import kinds, switches
 
 NONE = "none"
 
@@ -34,7 +34,7 @@ WORDS: dict[str, RemedyWord] = {
     "scales+angles": RemedyWord("band scales and pair angles", ("angles",), condition="quantized/tuned"),
     "transforms": RemedyWord(
         "band scales with every other kind of transform that the model takes under this setup",
-        tuple(switches()),
+        tuple(name for name in switches() if kinds()[name].free),
         where_taken=True,
         condition="quantized/tuned",
     ),

@@ -61,6 +61,7 @@ def tables_of(scales: Scales) -> dict[str, Any]:
     maps = [asdict(of) | {"matrix": scales.nested_as(one)} for of, one in zip(scales.groups, scales.maps, strict=True)]
     tables = {"angles": scales.nested_angles(), "maps": maps, "value_maps": scales.nested_value_maps()}
     tables["k_offset"] = scales.nested_k_offset()
+    tables["polish"] = None if scales.polish is None else scales.polish.nested()
     return {name: table for name, table in tables.items() if table}
 
 

@@ -44,10 +44,21 @@ def still_channels(geometry: Geometry, rope: RopeSpec) -> Tensor:
 def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> None:
     """Raises BadScales where scales would make another model of it under `rope`.
 
-    A map mixes channels that do not turn alike, or something is taken off channels of K that turn.
+    A map mixes channels that do not turn alike, something is taken off channels of K that turn, or a polish is of other
+    ties than these.
     """
     if scales is None:
         return
+    if scales.polish is not None:
+        for group in scales.polish.groups:
+            if group not in groups_of(geometry, rope):
+                held = "stood still" if group.still else "shared one frequency"
+                raise BadScales(
+                    f"these scales polish pairs {group.first} to {group.last} as if they {held}, "
+                    "which they do not under this interpolation",
+                    where="scales",
+                    do="run with the --tie that they were searched under",
+                )
     if scales.k_offset is not None and bool((scales.k_offset != 0)[~_still(geometry, rope, scales.k_offset)].any()):
         raise BadScales(
             "these scales take a constant off channels of K that turn under this interpolation",

@@ -47,6 +47,7 @@ class TransformKind:
         folded: where it goes.
         taken_by: which models take it.
         switch: None: it is always searched.
+        free: False: it changes the model in full precision, as `exact` says.
     """
 
     label: str
@@ -58,3 +59,4 @@ class TransformKind:
     folded: str
     taken_by: str
     switch: Switch | None = None
+    free: bool = True

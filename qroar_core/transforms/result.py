@@ -15,7 +15,7 @@ from qroar_core.specs import Granularity, Mode
 from qroar_core.transforms.registry import kinds, switches
 
 LARGEST = 256 * MIB  # bytes of a file: value maps of 32 layers of 8 KV heads of 128 channels take 50 MiB
-PLACE = "the value maps of this file"  # what stands for them until they are written
+ONE_LINE = ("value_maps", "polish")  # tables that are many numbers: an indented line each would double the file
 
 
 class ModelIdentity(BaseModel):
@@ -73,6 +73,34 @@ class GroupMap(BaseModel):
         return 2 * (self.last - self.first + 1) + self.rest
 
 
+class PolishedGroup(BaseModel):
+    """The matrices of one group of tied pairs, each [layer][head][row][column] (`transforms/polish`).
+
+    `q` is of query heads, `k` of KV heads; rows and columns are first coordinates of the pairs, then second ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: int
+    last: int
+    still: bool
+    q: Annotated[list[list[list[list[float]]]], axes(ANY)]
+    k: Annotated[list[list[list[list[float]]]], axes(ANY)]
+
+    def against(self, who: ModelIdentity) -> Iterator[str]:
+        """What of it no model like this has."""
+        if not 0 <= self.first <= self.last < who.rotary_dim // 2:
+            yield f"pairs {self.first} to {self.last} are not of this model"
+            return
+        size, heads = 2 * (self.last - self.first + 1), len(self.q[0]) if self.q else 0
+        if not heads or heads % who.kv_heads:
+            yield f"q: {heads} query heads, the model has {who.kv_heads} KV heads"
+        for name, table, count in (("q", self.q, heads), ("k", self.k, who.kv_heads)):
+            shape = (who.layers, count, size, size)
+            if heads and not _has_shape(table, shape):
+                yield f"{name}: no table of {' x '.join(map(str, shape))} numbers"
+
+
 class ScalesFile(Result):
     """docs/method.md section 7: `g` nested to the granularity, `bands` as inclusive [first_pair, last_pair]."""
 
@@ -80,7 +108,7 @@ class ScalesFile(Result):
 
     format: Literal["qroar-scales"] = "qroar-scales"
     # the first that can hold all that it has (`TransformKind.version`): who reads g alone would leave the rest out
-    version: Literal[1, 2, 3, 4, 5] = 1
+    version: Literal[1, 2, 3, 4, 5, 6] = 1
     model: ModelIdentity
     rope: dict[str, Any]
     quantization: dict[str, Any]
@@ -94,6 +122,7 @@ class ScalesFile(Result):
     value_maps: Annotated[list[list[list[list[float]]]] | None, axes(ANY)] = None
     # taken off K before RoPE, scales and maps, 0 on channels that turn; [layer][kv_head][channel]
     k_offset: Annotated[list[list[list[float]]] | None, axes(ANY)] = None
+    polish: Annotated[list[PolishedGroup], axes("polish", empty=True)] = []  # of tied pairs: it changes the model
     search: dict[str, Any] = {}
 
     def contradictions(self) -> Iterator[str]:
@@ -131,6 +160,11 @@ class ScalesFile(Result):
         shape = (who.layers, who.kv_heads, who.head_dim)
         if self.k_offset is not None and not _has_shape(self.k_offset, shape):
             yield f"k_offset: no table of {' x '.join(map(str, shape))} numbers, one per layer, KV head and channel"
+        for at, group in enumerate(self.polish):
+            yield from (f"polish[{at}]: {problem}" for problem in group.against(who))
+        taken = [pair for group in self.polish for pair in range(group.first, group.last + 1)]
+        if len(taken) != len(set(taken)) or len({len(group.q[0]) for group in self.polish if group.q}) > 1:
+            yield "polish: two groups hold the same pairs, or are of other numbers of query heads"
 
     @property
     def written_as(self) -> int:
@@ -145,19 +179,22 @@ class ScalesFile(Result):
     @property
     def is_identity(self) -> bool:
         """True when every scale is 1, no pair is turned, nothing is mixed or taken off: the model as it is."""
-        kept = not self.maps and self.value_maps is None and not any(flat(self.k_offset or []))
+        kept = not self.maps and not self.polish and self.value_maps is None and not any(flat(self.k_offset or []))
         return kept and all(g == 1 for g in flat(self.g)) and not any(flat(self.angles or []))
 
     def to_json(self) -> str:
-        """Like every result, but all numbers keep all their digits; no angles or maps, no word of them.
-
-        Value maps are one line: they are many numbers, and an indented line each would double the file.
-        """
+        """Like every result, but all numbers keep all their digits; no angles or maps, no word of them."""
         said = self.model_dump(mode="json", exclude={*switches()} - {*self.kinds})
-        if self.value_maps is None:
-            return json.dumps(said, indent=1) + "\n"
-        text = json.dumps(said | {"value_maps": PLACE}, indent=1)
-        return text.replace(json.dumps(PLACE), json.dumps(self.value_maps, separators=(",", ":")), 1) + "\n"
+        long = {name: said[name] for name in ONE_LINE if said.get(name)}
+        text = json.dumps(said | {name: _place(name) for name in long}, indent=1)
+        for name, table in long.items():
+            text = text.replace(json.dumps(_place(name)), json.dumps(table, separators=(",", ":")), 1)
+        return text + "\n"
+
+
+def _place(name: str) -> str:
+    """What stands for a table until it is written."""
+    return f"the {name} of this file"
 
 
 def flat(table: list[Any]) -> Iterator[Any]:

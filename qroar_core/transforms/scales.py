@@ -14,6 +14,9 @@ alike (`maths/channel_groups`). They act after scales and angles.
 A constant may be taken off K's channels that do not turn, before all of these: k - b adds -q . b to every logit of a
 row, which its softmax does not see. What is left is smaller where K's mean is large.
 
+A polish is no transform of this kind: it changes the model under tied pairs (`transforms/polish`). It acts before all
+others.
+
 Value maps have a rule of their own: V carries no RoPE, so that v -> M v with W_O's columns times M^-1 leaves every
 output as it is, for any invertible M of a KV head.
 """
@@ -33,7 +36,8 @@ from qroar_core.maths.channel_groups import ChannelGroup, whole_head
 from qroar_core.maths.rope import Pairing, rotate
 from qroar_core.maths.transform_point import TransformParts
 from qroar_core.specs import Granularity, Mode
-from qroar_core.transforms.result import GroupMap
+from qroar_core.transforms.polish import Polish, polish_of
+from qroar_core.transforms.result import GroupMap, PolishedGroup
 
 WORST_CONDITION = 1e6  # of a map: past it an inverse in float32 keeps no digit
 
@@ -57,6 +61,7 @@ class Scales:
     maps: tuple[Tensor, ...] = ()
     value_maps: Tensor | None = None
     k_offset: Tensor | None = None
+    polish: Polish | None = None
 
     def __post_init__(self) -> None:
         if self.g.ndim != 3 or self.g.shape[-1] != len(self.bands):
@@ -79,6 +84,8 @@ class Scales:
             raise BadScales(f"a K offset must be {(*self.g.shape[:2], 'head_dim')}, got {tuple(offset.shape)}")
         if offset is not None and not bool(torch.isfinite(offset).all()):
             raise BadScales("every number of a K offset must be finite")
+        if self.polish is not None:
+            self.polish.require_beside(*self.g.shape[:2])
 
     def _check_map(self, group: ChannelGroup, one: Tensor) -> None:
         shape = (*self.g.shape[:2], group.size, group.size)
@@ -115,8 +122,13 @@ class Scales:
 
     @property
     def keeps_keys(self) -> bool:
-        """True when every scale is exactly 1, no pair turned, no map of K other than 1, nothing taken off K."""
-        return bool((self.g == 1).all()) and not self.turns and not self.shifts
+        """True when q and k stay: scales of exactly 1, no pair turned, no map of K or polish, nothing taken off K."""
+        return bool((self.g == 1).all()) and not self.turns and not self.shifts and not self.polishes
+
+    @property
+    def polishes(self) -> bool:
+        """True when rows of tied pairs are changed to make the tie cheaper, which changes the model."""
+        return self.polish is not None and not self.polish.is_identity
 
     @property
     def shifts(self) -> bool:
@@ -159,6 +171,8 @@ class Scales:
         said.update(self.point.double().cpu().contiguous().numpy().tobytes())
         if self.value_maps is not None:
             said.update(b" value maps" + self.value_maps.double().cpu().contiguous().numpy().tobytes())
+        if self.polish is not None:
+            said.update(self.polish.digested())
         return said.hexdigest()[:16]
 
     def nested(self) -> list:
@@ -178,7 +192,7 @@ class Scales:
         return None if self.k_offset is None else self.k_offset.tolist()
 
     def toward_identity(self, share: float) -> Scales:
-        """`share` of the way from identity to these scales: g^share, angles times share; maps and offset stay."""
+        """`share` of the way from identity to these scales: g^share, angles times share; all others stay."""
         return replace(self, g=self.g**share, angles=None if self.angles is None else self.angles * share)
 
     def nested_as(self, table: Tensor) -> list:
@@ -206,6 +220,7 @@ def from_nested(
     maps: Sequence[GroupMap] = (),
     value_maps: list | None = None,
     k_offset: list | None = None,
+    polish: Sequence[PolishedGroup] = (),
 ) -> Scales:
     """Inverse of `Scales.nested` and of its like for the other tables, and of `nested_as` for each map.
 
@@ -223,7 +238,8 @@ def from_nested(
         size = len(value_maps[0][0])
         of_values = _table("value maps", value_maps, "kv_head", heads, size, size)
     off = None if k_offset is None else _table("k_offset", k_offset, "kv_head", heads, len(k_offset[0][0]))
-    return Scales(mode, granularity, bands, g, turned, groups, tuple(tables), of_values, off)
+    changed = polish_of(polish) if polish else None
+    return Scales(mode, granularity, bands, g, turned, groups, tuple(tables), of_values, off, changed)
 
 
 def _table(name: str, nested: list, granularity: Granularity, heads: tuple[int, int], *width: int) -> Tensor:
@@ -251,6 +267,7 @@ def require_scales_alone(scales: Scales) -> None:
         (scales.turns, "rows of W_Q and W_K, as turned pairs and maps do", "--angles and --maps"),
         (scales.mixes_values, "rows of W_V and columns of W_O, as value maps do", "--value-maps"),
         (scales.shifts, "a bias into K, as its offset does", "--k-offset"),
+        (scales.polishes, "rows of W_Q and W_K, as a polish does", "--polish"),
     ):
         if mixed:
             raise BadScales(

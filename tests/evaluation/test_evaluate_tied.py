@@ -21,17 +21,20 @@ from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 from tests.evaluation.test_evaluate import INT4, TEXT
+from tests.transforms.test_kinds import drawn_polish
 
 PLAIN = RopeSpec("linear", 2.0)
 TIED = RopeSpec("linear", 2.0, tie=(Tie(4, 5), Tie(6, 7, 0.0)))  # tiny has 8 pairs
 SPEC = EvaluationSpec(lengths=(64,), windows=4)
 
 
-def test_what_a_tie_costs_is_the_reference_without_it_measured_by_itself(tiny):
+@pytest.mark.parametrize("polished", [False, True])
+def test_what_a_tie_costs_is_the_reference_without_it_measured_by_itself(tiny, polished):
+    """Also where a polish changes the model under the tie: its gain counts from the model without either."""
     loaded = tiny()
     geo = loaded.geometry
     g = torch.full((geo.n_layers, geo.n_kv_heads, 1), 2.0, dtype=torch.float64)
-    scales = Scales("symmetric", "kv_head", ((0, 7),), g)
+    scales = Scales("symmetric", "kv_head", ((0, 7),), g, polish=drawn_polish(loaded, TIED) if polished else None)
     result = evaluate.run(loaded, Setting(TIED, INT4, evaluation=SPEC), scales, None, TEXT)
     ids = windows(loaded.tokenizer, TEXT, 64, 4, 0).ids
     nll = {

@@ -337,7 +337,7 @@ def test_a_disabled_option_says_why_and_what_would_read_it(tune):
         "sweeps": "the method coordinate or the objective full would read it.",
         "grid": "the method coordinate or the objective full would read it.",
         "trials": "the method optuna or the objective full would read it.",
-        "polish": "the objective kl would read it.",
+        "polish_steps": "the objective kl would read it.",
     }.items():
         field = tune.number_input(key=key)
         assert (field.disabled, field.help.endswith(why + able)) == (True, True), field.help

@@ -11,7 +11,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.interpolations.tie import Tie, ties_text
 from qroar_core.models.capture import capture
 from qroar_core.progress import no_progress
-from qroar_core.scale_search import choose_ties
+from qroar_core.scale_search import choose_ties, tie_cost
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.result_ties import TieCost
@@ -54,8 +54,8 @@ def test_the_loud_pairs_are_tied_and_nothing_that_costs_more_is(tiny):
 
 
 def test_a_tie_that_costs_more_than_allowed_is_dropped_and_said(tiny, monkeypatch):
-    monkeypatch.setattr(choose_ties, "ALLOWED", -FREE)
-    monkeypatch.setattr(choose_ties, "ALLOWED_FULL", -FREE)
+    monkeypatch.setattr(tie_cost, "ALLOWED", -FREE)
+    monkeypatch.setattr(tie_cost, "ALLOWED_FULL", -FREE)
     choice = choose_ties.run(planted(tiny), setting(), TEXTS)
     assert choice.tie == ()
     assert choice.dropped
@@ -74,8 +74,8 @@ def test_where_groups_are_too_dear_smaller_ones_take_their_place(tiny, monkeypat
 
     def in_proportion(problem, ties, length, before, on_step):
         measured.append(ties)
-        nats = choose_ties.ALLOWED * effects.cost(ties) / most
-        return TieCost(length=length, windows=2, nats=nats, low=nats, high=nats, allowed=choose_ties.ALLOWED)
+        nats = tie_cost.ALLOWED * effects.cost(ties) / most
+        return TieCost(length=length, windows=2, nats=nats, low=nats, high=nats, allowed=tie_cost.ALLOWED)
 
     monkeypatch.setattr(choose_ties, "cost_of", in_proportion)
     choice = choose_ties.run(loaded, setting(), TEXTS)

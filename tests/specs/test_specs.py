@@ -165,11 +165,13 @@ def test_every_field_is_part_of_the_key(spec, field, value):
 def test_the_changes_above_cover_every_field():
     for spec, changes in CHANGES:
         left = {f.name for f in fields(spec)} - set(changes)
-        assert left <= {"static_scale", "fewer", "maps", "value_maps", "k_offset"}, type(spec).__name__  # tested below
+        below = {"static_scale", "fewer", "maps", "value_maps", "k_offset", "polish"}  # tested below
+        assert left <= below, type(spec).__name__
     assert QuantizerSpec(8, scale="tensor", static_scale=0.5) != QuantizerSpec(8, scale="tensor")
     assert SearchSpec(angles=True, maps=True) != SearchSpec(angles=True)
     assert SearchSpec(value_maps=True) != SearchSpec()
     assert SearchSpec(k_offset=True) != SearchSpec()
+    assert SearchSpec(polish=True) != SearchSpec()
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,14 @@ def test_turned_pairs_leave_all_logits_and_a_one_sided_turn_does_not(build, toke
         torch.testing.assert_close(streamed(loaded, tokens, Condition(scales=scales)), plain, **EXACT)
         from qroar_core.models import patch
 
-        rows, sides = patch._turned_rows, []
+        rows, sides = patch.turned_rows, []
 
         def one_side(here, slot, heads, angles, pairing):
             sides.append(slot.weight)
             wanted = len(sides) % 2 == 1 and slot.bias is None
             return rows(here, slot, heads, angles if wanted else torch.zeros_like(angles), pairing)
 
-        monkeypatch.setattr(patch, "_turned_rows", one_side)
+        monkeypatch.setattr(patch, "turned_rows", one_side)
         only_q = streamed(loaded, tokens, Condition(scales=scales))
     if not any("bias" in key for key, _ in loaded.model.named_parameters()):  # a bias is a call of its own
         assert float((only_q - plain).abs().max()) > 1e-2

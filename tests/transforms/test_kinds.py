@@ -12,7 +12,8 @@ from qroar_core.models.stream import Condition
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.figures import figures_of
 from qroar_core.transforms.file import tables_of, to_file
-from qroar_core.transforms.groups import still_channels
+from qroar_core.transforms.groups import groups_of, still_channels
+from qroar_core.transforms.polish import Polish
 from qroar_core.transforms.refusals import require, why_not
 from qroar_core.transforms.registry import flag, kinds, switches
 from qroar_core.transforms.result import ScalesFile
@@ -37,12 +38,25 @@ def drawn_offset(loaded, case, rope, scales):
     return replace(scales, k_offset=drawn * still_channels(geo, rope)[:, None])
 
 
+def drawn_polish(loaded, rope, seed=13):
+    """Random matrices around 1 for every head and tied group."""
+    geo, generator = loaded.geometry, torch.Generator().manual_seed(seed)
+    groups = tuple(group for group in groups_of(geo, rope) if not group.rest)
+
+    def around_one(heads, size):
+        drawn = torch.randn(geo.n_layers, heads, size, size, generator=generator, dtype=torch.float64)
+        return torch.eye(size, dtype=torch.float64) + 0.3 * drawn
+
+    return Polish(groups, *(tuple(around_one(n, g.size) for g in groups) for n in (geo.n_heads, geo.n_kv_heads)))
+
+
 DRAWN = {  # a random transform of the kind beside what is there
     "scales": lambda _loaded, case, _rope, scales: replace(scales, g=random_g(case, seed=5)),
     "angles": lambda _loaded, case, _rope, scales: replace(scales, angles=with_angles(case).angles),
     "maps": drawn_maps,
     "value_maps": lambda loaded, _case, _rope, scales: replace(scales, value_maps=random_maps(loaded)),
     "k_offset": drawn_offset,
+    "polish": lambda loaded, _case, rope, scales: replace(scales, polish=drawn_polish(loaded, rope)),
 }
 
 
@@ -51,10 +65,10 @@ def rope_of(case):
     return RopeSpec() if case.family.startswith("deepseek") else tied(case)
 
 
-def all_at_once(loaded, case, rope):
-    """One of every kind that the model takes, and the names of these."""
+def all_at_once(loaded, case, rope, free=False):
+    """One of every kind that the model takes, or of every one that is exact, and the names of these."""
     refused = why_not(loaded.geometry, rope, QUANT)
-    taken = [name for name in kinds() if name not in refused]
+    taken = [name for name, kind in kinds().items() if name not in refused and (kind.free or not free)]
     scales = Scales("symmetric", case.finest, bands_of(case), random_g(case))
     for name in taken:
         scales = DRAWN[name](loaded, case, rope, scales)
@@ -90,11 +104,12 @@ def test_a_transform_of_every_kind_is_written_and_drawn_under_their_names(build,
 def test_all_kinds_that_a_family_takes_at_once_leave_its_logits(build, tokens, name):
     loaded, case = build(name), CASES[name]
     rope = rope_of(case)
-    scales, taken = all_at_once(loaded, case, rope)
+    scales, taken = all_at_once(loaded, case, rope, free=True)
     with WIDE():
         plain = streamed(loaded, tokens, Condition(rope))
         torch.testing.assert_close(streamed(loaded, tokens, Condition(rope, scales=scales)), plain, **EXACT)
     assert taken[0] == "scales"
+    assert [name for name, kind in kinds().items() if not kind.free] == ["polish"]  # and no more is left out
 
 
 def test_what_a_model_cannot_take_is_refused_by_the_option_with_the_reason(build):
