@@ -14,7 +14,6 @@ import streamlit as st
 from pages import jobs
 from pages.forms.comparison import asked_comparison
 from pages.views.job_progress import result_or_progress, start_button, start_once
-from pages.views.theme import TILE
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.escape import literal
 from qroar_core.evaluation.result import Evaluation
@@ -119,7 +118,7 @@ def _memory(loaded: LoadedModel, setting: Setting) -> str:
 @contextmanager
 def _tile(question: str, anchor: str, shown: Picture | None = None) -> Iterator[None]:
     """A box with its question and, once it is known, the answer with its figure; how to read that is its help."""
-    with st.container(border=True, height="stretch", key=f"{TILE} {anchor}"):
+    with st.container(border=True, height="stretch", key=f"tile {anchor}")  # theme.TILE:
         st.subheader(question, anchor=anchor, help=literal(shown.how_to_read) if shown is not None else None)
         if shown is not None:
             st.markdown(f"**{literal(shown.title)}**")
