@@ -118,7 +118,7 @@ def _memory(loaded: LoadedModel, setting: Setting) -> str:
 @contextmanager
 def _tile(question: str, anchor: str, shown: Picture | None = None) -> Iterator[None]:
     """A box with its question and, once it is known, the answer with its figure; how to read that is its help."""
-    with st.container(border=True, height="stretch", key=f"tile {anchor}")  # theme.TILE:
+    with st.container(border=True, height="stretch", key=f"tile {anchor}"):  # theme.TILE
         st.subheader(question, anchor=anchor, help=literal(shown.how_to_read) if shown is not None else None)
         if shown is not None:
             st.markdown(f"**{literal(shown.title)}**")
