@@ -51,13 +51,16 @@ def sweep(
         One row a cell: its settings, `nll`, `nll_reference`, `loss` with its 95 % interval and `kl` (nats a token),
         `bytes_per_token` of K and V, `seconds`, `status` (`done`, `failed` or `not run`), `why`, `run`.
     Raises:
-        BadSpec: a key or value of the file that is not known, or Ray is not installed or does not answer. BadOutput: `out` is no sweep, or cannot be written.
+        BadSpec: a key or value of the file that is not known; Ray is not installed or does not answer.
+        BadOutput: `out` is no sweep, or cannot be written.
         Cancelled: raised by `on_step`.
     """
     check_on_step(on_step)
     of_kind("file", file, (str, Path, Mapping), "a path or a dict", 'give "sweep.yaml"')
     folder = path_of("out", out, "name a folder")
-    kept = None if cells is None else cells_folder("cells", path_of("cells", cells, "name a folder"))
+    if cells is not None:
+        path_of("cells", cells, "name a folder")
+    kept = cells_folder("cells", cells)
     ray = ray_options(workers, address, cpus)
     if isinstance(file, Mapping):
         asked = sweep_of(file, "sweep(file=...)", yaml.safe_dump(dict(file), sort_keys=False))

@@ -1,4 +1,4 @@
-"""The folder of cells that a person names: local, or mounted. Object stores have no files that one process can claim."""
+"""The folder of cells that a person names: local, or mounted. In an object store nothing can be claimed."""
 
 from __future__ import annotations
 

@@ -88,6 +88,7 @@ class _Driver:
         self._handed: dict[Any, _Handed] = {}  # by Ray's reference
         self._needs: dict[str, Any] = {}  # by model: a Need, or a reference to what it is made of
         self._budget = sweep.budget.cells  # what is neither spent nor reserved; None: no limit
+        self._work, self._needed = ray.remote(work), ray.remote(bytes_needed)
         self._gpu = self._gpu_bytes()
         pieces = in_pieces(sweep.cells, options.workers or self._room(orders.threads))
         self._left = deque((uuid.uuid4().hex, piece) for piece in pieces)
@@ -176,7 +177,7 @@ class _Driver:
         keep = any(of[others[0]].model == of[cells[0]].model for _, others in self._left)
         piece = Piece(name, [of[at].as_dict() for at in cells], None if self._budget is None else most, keep)
         orders = replace(self.orders, device="balanced") if need.gpus > 1 else self.orders
-        task = self.ray.remote(work).options(**need.options, max_retries=RETRIES, name="qroar sweep")
+        task = self._work.options(**need.options, max_retries=RETRIES, name="qroar sweep")
         self._handed[task.remote(piece, orders, self._heard)] = _Handed(piece, cells, most)
 
     def _need(self, cells: list[int]) -> Need | None:
@@ -186,7 +187,7 @@ class _Driver:
         model = self.sweep.cells[cells[0]].model
         if model not in self._needs:
             mine = [cell.as_dict() for cell in self.sweep.cells if cell.model == model]
-            asked = self.ray.remote(bytes_needed).options(num_cpus=1, max_retries=RETRIES)
+            asked = self._needed.options(num_cpus=1, max_retries=RETRIES)
             self._needs[model] = asked.remote(mine, self.orders.dtype, bool(self._gpu), self.orders.where)
         found = self._needs[model]
         if not isinstance(found, Need):
@@ -277,6 +278,6 @@ class _Driver:
                 with suppress(Exception):  # Ray itself may be what has failed
                     self.ray.cancel(reference, force=force)
             with suppress(Exception):
-                ready, left = self.ray.wait(left, num_returns=len(left), timeout=GRACE)
+                left = self.ray.wait(left, num_returns=len(left), timeout=GRACE)[1]
             if not left:
                 return

@@ -26,7 +26,6 @@ def connected(options: RayOptions) -> Iterator[tuple[Any, int]]:
     if ray.is_initialized():
         yield ray, options.cpus or (CPUS if options.workers is None else _share(options.workers))
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unless a person asks
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if options.address is None:
@@ -36,12 +35,16 @@ def connected(options: RayOptions) -> Iterator[tuple[Any, int]]:
         else:
             cpus = options.cpus or CPUS
             ray.init(address=options.address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as problem:
+    except Exception as problem:  # Ray raises anything, also bare exceptions
         said = " ".join(str(problem).split())[:200] or type(problem).__name__
         where = options.address or "a local Ray"
         raise BadSpec(f"Ray does not start or answer: {said}", where=where, do="check ray status") from problem
     try:
         yield ray, cpus
+    except ray.exceptions.RayError as fault:
+        said = (str(fault).strip().splitlines() or [type(fault).__name__])[0][:200]
+        do = "give the same command again, it goes on"
+        raise BadSpec(f"Ray was lost ({type(fault).__name__}: {said})", where="sweep", do=do) from fault
     finally:
         ray.shutdown()
 

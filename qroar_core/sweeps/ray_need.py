@@ -81,5 +81,3 @@ def need_of(computed: int, loaded: int, cpus: int, gpu: int) -> Need:
     if not gpu:
         return Need(cpus, 0, computed)
     return Need(cpus, max(1, math.ceil(computed / gpu)), loaded)
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,8 @@ def imported_ray() -> Any:
     Raises:
         BadSpec: it is not installed; names the extra.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unless a person asks
+    os.environ.setdefault("RAY_task_oom_retries", "3")  # a cell that does not fit is not tried for ever
     try:
         import ray
     except ImportError as missing:

@@ -50,10 +50,10 @@ def cluster():
     """Two nodes of one core each; the second one, and what ends both."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": STORE, "_system_config": SOON}
-    both = Cluster(initialize_head=True, head_node_args=head)
+    node = {"num_cpus": 1, "object_store_memory": STORE, "include_log_monitor": False}
+    both = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False, "_system_config": SOON})
     try:
-        yield both, both.add_node(num_cpus=1, object_store_memory=STORE)
+        yield both, both.add_node(**node)
     finally:
         ray.shutdown()
         both.shutdown()
