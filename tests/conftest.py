@@ -266,7 +266,7 @@ def stages(monkeypatch, demo_model, tmp_path_factory, quick_visits):
     from qroar_core.transforms.scales import identity
     from tests.helpers import planted
 
-    def fake_search(loaded, setting, texts, diagnosis=None, on_step=None, resume=None, storage=None):
+    def fake_search(loaded, setting, texts, diagnosis=None, on_step=None, resume=None, storage=None, captures=None):
         pairs, count = loaded.geometry.n_pairs, setting.search.bands.count
         cuts = [round(i * pairs / count) for i in range(count + 1)]
         bands = tuple((a, b - 1) for a, b in zip(cuts, cuts[1:]))

@@ -76,11 +76,12 @@ def comparison_form(loaded: LoadedModel, setting: Setting) -> ComparisonSpec:
         usual, least, most = _cache_bytes(loaded, setting)
         asked_bytes = number(
             st,
-            "K/V cache with some layers kept, at most, bytes per token",
+            "Cache budget for protected layers, bytes per token",
             least,
             most,
             "comparison cache",
-            help="Over all layers; a kept number takes 16 bits. By default room for an eighth of the layers, two at "
+            help="The most that the whole K/V cache may take once some layers are kept from quantization; a kept "
+            "number takes 16 bits. By default room for an eighth of the layers, two at "
             "least.",
         )
         memory = None if asked_bytes == usual else float(asked_bytes)

@@ -20,6 +20,7 @@ from qroar_core.quantizers.preset import memory_words
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS, preset_names, preset_quant
 from qroar_core.setting import INT3_K, INT4_K
 from qroar_core.specs import QuantizerSpec, QuantSpec
+from qroar_core.specs.labels import NOTHING_QUANTIZED, capital
 
 BY_HAND = "every option by hand …"
 MADE_BY_HAND = "quantizer made by hand"  # the spec the by-hand form made last, so that it stays open on it
@@ -69,6 +70,8 @@ def kept_layers_form(quant: QuantSpec, kept: Sequence[int], geometry: Geometry) 
         placeholder="none",
         help="Counted from 0, as vLLM's --kv-cache-dtype-skip-layers. The Remedies page measures which are worth it.",
     )
+    if len(picked) == len(geometry.decoder_numbers):
+        st.caption(f"{capital(NOTHING_QUANTIZED)}.")
     return replace(quant, keep_layers=tuple(picked))
 
 

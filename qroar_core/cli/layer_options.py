@@ -13,8 +13,8 @@ CACHE_BYTES = [
         "cache_bytes",
         float | None,
         None,
-        "the most that a K/V cache with some layers kept may take, bytes a token over all layers; by default room for "
-        "an eighth of the layers, two at least",
+        "budget for protected layers: the most that the whole K/V cache may take once some are kept, bytes a token; by "
+        "default room for an eighth of the layers, two at least",
         metavar="B",
     ),
 ]

@@ -9,6 +9,7 @@ from qroar_core.cli.check_options import SEARCH_FIELDS, about, check_specs, chec
 from qroar_core.cli.choices import CHOICES
 from qroar_core.cli.parse import bands_spec, bounds_of, layers_of, lengths_of
 from qroar_core.cli.rope_options import require_fitting, rope_file, rope_spec
+from qroar_core.cli.tables import note
 from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadSpec
 from qroar_core.quantizers.parse import parse_activation, parse_cache_option, parse_weights
@@ -19,6 +20,7 @@ from qroar_core.specs import (
     QuantSpec,
     SearchSpec,
 )
+from qroar_core.specs.labels import NOTHING_QUANTIZED
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
@@ -79,6 +81,8 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     rope, quant = rope_spec(options), quant_spec(options)
     require_fitting(options, rope, loaded)
     base = default_setting(loaded, rope, quant, options.get("length"), options.get("bos", "auto"))
+    if set(base.quant.keep_layers) >= set(loaded.geometry.decoder_numbers):
+        note(f"--keep-layers: {NOTHING_QUANTIZED}")
     if options.get("rotation_scales") is True:
         must_rotate(base.quant)
     rope, length = base.rope, base.diagnosis.length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from qroar_core.errors import BadSpec
@@ -12,6 +13,7 @@ from qroar_core.quantizers.spec import QuantizerSpec, ScaleAxis, WeightQuantSpec
 INT_BITS = range(2, 9)
 DEFAULT_BLOCK = 32  # channels of a block, where nobody says
 DEFAULT_CHANNEL_GROUP = 32  # tokens of a channel's group; KIVI's G
+LISTED = "`qroar presets` lists all"
 
 
 def parse_cache_option(
@@ -39,7 +41,7 @@ def parse_cache_option(
     Returns:
         The quantizer, or None for `none`.
     Raises:
-        BadSpec: unknown value (the known ones are listed), or a preset with its own options contradicted.
+        BadSpec: unknown value (the nearest are named), or a preset with its own options contradicted.
     """
     name, where = text.strip().lower(), where or f"--{tensor}"
     if name == "none":
@@ -51,13 +53,24 @@ def parse_cache_option(
         return KV_PRESETS[name].k if tensor == "k" else KV_PRESETS[name].v
     match = re.fullmatch(r"int(\d+)", name)
     if match is None or int(match[1]) not in INT_BITS:
-        known = ["none", *(f"int{b}" for b in INT_BITS), *KV_PRESETS]
-        raise BadSpec(f"unknown cache quantizer {text!r}", where=where, do=f"choose one of {', '.join(known)}")
+        raise BadSpec(f"unknown cache quantizer {text!r}", where=where, do=_instead(name))
     scale = kv_scale or "token"
     default = {"block": DEFAULT_BLOCK, "channel": DEFAULT_CHANNEL_GROUP}.get(scale)
     if group_size is not None and default is None:
         raise BadSpec(f"--group-size has no meaning with --kv-scale {scale}", where=where, do="drop it")
     return QuantizerSpec(int(match[1]), scale=scale, group_size=group_size or default, rotation=kv_rotation or "none")
+
+
+def _instead(name: str) -> str:
+    """What to give in place of a name that no cache has."""
+    if name in WEIGHT_PRESETS:
+        return f"it is a format of weights: --weights {name}"
+    if re.fullmatch(r"(int|i|u)?-?\d*", name):
+        return f"choose int{INT_BITS[0]} to int{INT_BITS[-1]}, or a runtime's cache: {LISTED}"
+    near = get_close_matches(name, ["none", *KV_PRESETS], 3)
+    if not near:
+        return f"choose none, int{INT_BITS[0]} to int{INT_BITS[-1]}, or a runtime's cache: {LISTED}"
+    return f"did you mean {', '.join(near[:-1])}{' or ' * (len(near) > 1)}{near[-1]}? {LISTED}"
 
 
 def parse_weights(text: str, scale: Any, group_size: int, *, where: str, do: str) -> WeightQuantSpec | None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from qroar_core.models.geometry import Geometry
-from qroar_core.remedies.layer_memory import cache_bytes
+from qroar_core.remedies.layer_memory import ROUNDING, cache_bytes
 from qroar_core.remedies.result_layers import JudgedRule, LayerChoice, Rule
 from qroar_core.specs import QuantSpec
-from qroar_core.specs.labels import layers_words
+from qroar_core.specs.labels import NOTHING_QUANTIZED, capital, layers_words
 from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval
 
 
@@ -66,22 +66,24 @@ def _sentences(choice: LayerChoice, window_nll: Mapping[Rule, list[float]]) -> l
     """What keeping the chosen layers gains, and how that stands to the first and last layers."""
     confidence, none, chosen = choice.confidence, window_nll["none"], window_nll["chosen"]
     if not choice.kept:
-        why = "no layer that fits into the budget is worth anything on development text"
-        return [f"No layer is kept: {why}"]
+        return [f"No layer is kept: {_why_none(choice)}"]
     won = paired_interval(none, chosen, confidence)
-    what = f"Keeping {layers_words(choice.kept)} ({choice.bytes:,.0f} bytes a token)"
-    said = [
+    every = len(choice.kept) == len(choice.layers)
+    which = "every layer" if every else layers_words(choice.kept)
+    what = f"Keeping {which} ({choice.bytes:,.0f} bytes a token)"
+    said = [capital(NOTHING_QUANTIZED)] if every else []
+    said += [
         f"{what} gains {_nats(won)} on held-out text"
         if won.above_zero
         else f"{what} gains nothing significant on held-out text ({_nats(won)})"
     ]
     if "all" in window_nll:
         whole = paired_interval(none, window_nll["all"], confidence)
-        if whole.above_zero:
-            said[0] += f", {won.mean / whole.mean:.0%} of what keeping every layer would"
+        if whole.above_zero and not every:
+            said[-1] += f", {won.mean / whole.mean:.0%} of what keeping every layer would"
     if "first_last" in window_nll and choice.first_last != choice.kept:
         apart = paired_interval(window_nll["first_last"], chosen, confidence)
-        rule = f"the first and last layers ({', '.join(map(str, choice.first_last))}) under the same budget"
+        rule = _simple_rule(choice.first_last)
         if apart.above_zero:
             said.append(f"That is {_nats(apart)} more than {rule}")
         elif apart.below_zero:
@@ -90,8 +92,26 @@ def _sentences(choice: LayerChoice, window_nll: Mapping[Rule, list[float]]) -> l
         else:
             said.append(f"That is not significantly different from {rule} ({_nats(apart)})")
     elif "first_last" in window_nll:
-        said.append("The first and last layers under the same budget are the same layers")
+        same = "is the same" if len(choice.kept) == 1 else "are the same layers"
+        said.append(f"{capital(_simple_rule(choice.first_last))} {same}")
     return said
+
+
+def _why_none(choice: LayerChoice) -> str:
+    least = choice.curve[0].bytes
+    if choice.least_more > choice.budget - least + ROUNDING:
+        return (
+            f"none fits into the budget of {choice.budget:,.0f} bytes a token; the quantized cache takes {least:,.0f}, "
+            f"and a layer at least {choice.least_more:,.0f} more"
+        )
+    return "no layer that fits into the budget is worth anything on development text"
+
+
+def _simple_rule(layers: Sequence[int]) -> str:
+    if not layers:
+        return "keeping none, as neither the first nor the last layer fits into the budget"
+    which = "the first layer" if len(layers) == 1 else "the first and last layers"
+    return f"{which} ({', '.join(map(str, layers))}) under the same budget"
 
 
 def _nats(interval: Interval) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from qroar_core.quantizers.layer_flags import layer_flags
 from qroar_core.result import Result
 from qroar_core.result_shapes import ANY, axes
-from qroar_core.specs.labels import layers_words
+from qroar_core.specs.labels import kept_words
 from qroar_core.specs.layers import Sensitivity
 
 Rule = Literal["none", "chosen", "first_last", "all"]
@@ -17,6 +17,7 @@ RULES: dict[Rule, str] = {
     "first_last": "first and last layers kept",
     "all": "every layer kept",
 }
+FEWER = ("first and last layers: none fits", "first layer kept")  # of `first_last`, by how many fit
 Layers = Annotated[list[int], axes(ANY)]
 
 
@@ -57,7 +58,9 @@ class JudgedRule(Result):
 
     @property
     def name(self) -> str:
-        """The rule in words."""
+        """The rule in words; the simple one by the layers for which the budget has room."""
+        if self.rule == "first_last" and len(self.layers) < len(FEWER):
+            return FEWER[len(self.layers)]
         return RULES[self.rule]
 
 
@@ -90,8 +93,13 @@ class LayerChoice(Result):
     @property
     def words(self) -> str:
         """What is kept, and what that takes."""
-        what = layers_words(self.kept) if self.kept else "no layer"
-        return f"{what} kept, {self.bytes:,.0f} of at most {self.budget:,.0f} bytes a token"
+        what = kept_words(self.kept, len(self.layers))
+        return f"{what}, {self.bytes:,.0f} of at most {self.budget:,.0f} bytes a token"
+
+    @property
+    def least_more(self) -> float:
+        """What the cheapest layer takes more, bytes a token, where it is kept."""
+        return min(one.bytes for one in self.layers)
 
     @property
     def flags(self) -> list[str]:

@@ -75,9 +75,19 @@ def weight_words(spec: WeightQuantSpec) -> str:
     return f"int{spec.bits} per {spec.scale}{group}"
 
 
+NOTHING_QUANTIZED = "every layer kept: nothing of the K/V cache is quantized"
+
+
 def layers_words(layers: Sequence[int]) -> str:
     """`layers 0, 1, 29`, `layer 3`."""
     return f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}"
+
+
+def kept_words(layers: Sequence[int], count: int) -> str:
+    """`layers 0, 29 kept`, of a model that has `count` of them."""
+    if not layers:
+        return "no layer kept"
+    return NOTHING_QUANTIZED if len(layers) == count else f"{layers_words(layers)} kept"
 
 
 def quant_words(quant: QuantSpec) -> str:

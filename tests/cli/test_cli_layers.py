@@ -29,6 +29,18 @@ def test_options_become_the_spec_and_the_result_a_file_and_tables(capfd, stages,
     assert "--kv-cache-dtype fp8 --kv-cache-dtype-skip-layers 0 3" in out
 
 
+def test_keeping_every_layer_is_said(capfd, stages):
+    from qroar_core.cli.settings import setting_of
+    from qroar_core.models import load
+
+    loaded = load.run("demo")
+    every = ",".join(map(str, range(loaded.geometry.n_layers)))
+    setting_of({"kv": "int4", "keep_layers": every}, loaded)
+    assert capfd.readouterr().err == "qroar: --keep-layers: every layer kept: nothing of the K/V cache is quantized\n"
+    setting_of({"kv": "int4", "keep_layers": "0"}, loaded)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("command", "words", "said"),
     [

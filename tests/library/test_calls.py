@@ -86,7 +86,7 @@ def test_quantization_takes_the_words_of_the_command_line(words, options):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ({"k": "int9"}, r"quantization\(k=...\): unknown cache quantizer 'int9'; choose one of none, int2"),
+        ({"k": "int9"}, r"quantization\(k=...\): unknown cache quantizer 'int9'; choose int2 to int8, or"),
         ({"weights": "q4"}, r"quantization\(weights=...\): unknown value 'q4'; choose one of int2, .*w4a16"),
         ({"kv": "int4", "k": "int8"}, "give kv, or k and v"),
         ({"kv_scale": "block"}, "nothing in the cache is quantized"),

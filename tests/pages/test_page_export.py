@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from safetensors.torch import load_file
 
 from qroar_core.setting import default_setting
 from tests.pages.visitor import clicked, go, texts, visit
@@ -166,3 +167,34 @@ def test_scales_that_this_setting_has_none_of_are_said_to_be_missing(loaded_app)
     go(loaded_app, "export")
     assert loaded_app.selectbox(key="export scales").value.startswith("identity")
     assert "MAD clipping was chosen, and none exists under this setup" in texts(loaded_app)
+
+
+@pytest.mark.parametrize("format", ["hf", "w4a16"])
+def test_an_fp8_cache_with_static_scales_is_written_with_those_of_the_core(
+    loaded_app, demo_model, tmp_path, monkeypatch, format
+):
+    """Measured on the setup's own text and length; W4A16 with the linear layers rounded, which other scales fit."""
+    from qroar_core.exporters.cache_scales import measured
+    from qroar_core.models.text_choice import texts_of
+    from qroar_core.specs import RopeSpec, WeightQuantSpec
+
+    monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
+    loaded_app.number_input(key="length").set_value(256).run()
+    loaded_app.selectbox(key="quantizer").select("fp8-calibrated").run()
+    go(loaded_app, "export")
+    loaded_app.selectbox(key="export format").set_value(format).run()
+    assert "a k_scale and a v_scale a layer from the checkpoint: they are measured on" in texts(loaded_app)
+    loaded_app.text_input(key="folder").set_value(str(tmp_path / "scaled"))
+    clicked(loaded_app, "Write the checkpoint")
+    tensors = load_file(tmp_path / "scaled" / "model.safetensors")
+    layers = range(demo_model.geometry.n_layers)
+    found = {
+        name: [tensors[f"model.layers.{layer}.self_attn.{name}"].item() for layer in layers]
+        for name in ("k_scale", "v_scale")
+    }
+    rope, text = RopeSpec("yarn", 4.0), texts_of("messages")["calibration"]
+    weights = WeightQuantSpec(4, "group", 64, full_range=True) if format == "w4a16" else None
+    core = measured(demo_model, rope, None, text, 256, weights=weights)
+    assert found == {"k_scale": list(core.k), "v_scale": list(core.v)}
+    assert len({*core.k, *core.v}) == 2 * len(layers)  # no two alike
+    assert "--kv-cache-dtype fp8_e4m3" in " ".join(code.value for code in loaded_app.code)

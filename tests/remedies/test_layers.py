@@ -17,6 +17,7 @@ from qroar_core.progress import no_progress
 from qroar_core.quantizers.layer_flags import layer_flags, vllm_skip_words
 from qroar_core.remedies import figure_layers, layer_memory, layers
 from qroar_core.remedies import run as compare
+from qroar_core.remedies.layer_findings import judged
 from qroar_core.remedies.result_layers import LayerChoice
 from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
@@ -152,6 +153,43 @@ def test_layers_that_are_worth_nothing_are_not_kept(four, monkeypatch):
     ).choice()
     assert choice.kept == [2]
     assert (choice.order[0], choice.order[-1]) == (2, 0)
+
+
+@pytest.mark.slow
+def test_a_budget_that_holds_no_layer_says_that_none_fits(four):
+    """By hand: a layer's K and V of 2 heads and 16 channels take 2 * 2 * (16 * 3 / 8 + 4) bytes, kept 2 * 2 * 32."""
+    choice = layers.run(four, Setting(RopeSpec(), INT3), replace(SPEC, cache_bytes=4 * 40 + 87), TEXTS)
+    assert choice.sentences == [
+        "No layer is kept: none fits into the budget of 247 bytes a token; the quantized cache takes 160, "
+        "and a layer at least 88 more"
+    ]
+    assert [row.name for row in choice.rules][1:3] == ["chosen layers kept", "first and last layers: none fits"]
+    one = layers.run(four, Setting(RopeSpec(), INT3), replace(SPEC, cache_bytes=4 * 40 + 88), TEXTS)
+    (first_last,) = [row for row in one.rules if row.rule == "first_last"]
+    assert (first_last.layers, first_last.name) == ([0], "first layer kept")
+    assert len(one.kept) == 1
+    assert "the first layer (0) under the same budget" in one.sentences[-1].replace("The first", "the first")
+    spec = ComparisonSpec(("first_last_layers",), False, SearchSpec(length=LENGTH, windows=2), 3, 2, chunk=16)
+    notes = [
+        compare.run(four, Setting(RopeSpec(), INT3), replace(spec, cache_bytes=budget), TEXTS).rows[1].note
+        for budget in (4 * 40, 4 * 40 + 88, 4 * 128)
+    ]
+    assert notes == [
+        "no layer kept: none fits into the budget",
+        "layer 0 kept",
+        "every layer kept: nothing of the K/V cache is quantized",
+    ]
+
+
+def test_a_choice_of_every_layer_says_that_nothing_is_quantized(four):
+    made = layers.run(four, Setting(RopeSpec(), INT3), SPEC, TEXTS)
+    every = made.model_copy(update={"kept": [*EVERY], "bytes": 512.0, "budget": 512.0, "first_last": [*EVERY]})
+    nll = {row.rule: row.window_nll for row in made.rules}
+    found = judged(every, four.geometry, INT3, nll | {"chosen": nll["all"], "first_last": nll["all"]})
+    assert found.sentences[0] == "Every layer kept: nothing of the K/V cache is quantized"
+    assert found.sentences[1].startswith("Keeping every layer (512 bytes a token) gains ")
+    said = "every layer kept: nothing of the K/V cache is quantized, 512 of at most 512 bytes a token"
+    assert found.words == said
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_what_is_left_out_is_what_a_command_has(tmp_path):
         ({"ropes": [{"method": "yarn"}]}, "s.yaml, ropes[0]: it has no factor"),
         ({"ropes": [{"method": "linear", "factor": 2, "beta_fast": 3}]}, "s.yaml, ropes[0]: linear takes no beta_fast"),
         ({"ropes": [{"method": "yarn", "factor": [4, True]}]}, "s.yaml, ropes[0]: factor"),
-        ({"quantizers": [{"k": "int9"}]}, "s.yaml, quantizers[0]: unknown cache quantizer 'int9'; choose one of none"),
+        ({"quantizers": [{"k": "int9"}]}, "s.yaml, quantizers[0]: unknown cache quantizer 'int9'; choose int2 to int8"),
         ({"quantizers": [{"K": "int4"}]}, "s.yaml, quantizers[0]: unknown key 'K'; choose from k, v, kv"),
         ({"quantizers": [{"k": "int4", "kv_rotation": "no"}]}, "s.yaml, quantizers[0]: kv_rotation must be true or"),
         ({"quantizers": [{"k": "int4"}, {"k": "int4"}]}, "s.yaml, quantizers: {'k': 'int4'} is there twice"),

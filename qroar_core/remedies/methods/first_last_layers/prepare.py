@@ -8,7 +8,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.remedies.layer_memory import budget_of, first_and_last, require_budget
 from qroar_core.remedies.prepared import Prepared, RemedyInputs
 from qroar_core.remedies.range_choice import why_no_cache
-from qroar_core.specs.labels import layers_words
+from qroar_core.specs.labels import kept_words
 
 why_not = why_no_cache
 
@@ -21,5 +21,5 @@ def prepare(given: RemedyInputs) -> Prepared:
     except BadSpec as refusal:
         return Prepared(given.quant, left_out=refusal.what)
     kept = first_and_last(geo, given.quant, length, budget_of(geo, given.quant, length, given.cache_bytes))
-    note = f"{layers_words(kept)} kept" if kept else "no layer kept"
+    note = kept_words(kept, geo.n_layers) if kept else "no layer kept: none fits into the budget"
     return Prepared(replace(given.quant, keep_layers=tuple(kept)), note=note)
