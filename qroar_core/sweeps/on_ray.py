@@ -22,9 +22,10 @@ from qroar_core.progress import OnStep, Step
 from qroar_core.sweeps.one_process import EVERY, OnRows
 from qroar_core.sweeps.pieces import in_pieces
 from qroar_core.sweeps.ray_connection import connected
+from qroar_core.sweeps.ray_heard import Heard
 from qroar_core.sweeps.ray_need import Need, bytes_needed, need_of
 from qroar_core.sweeps.ray_options import RayOptions
-from qroar_core.sweeps.ray_worker import Heard, Orders, Piece, Worked, gpu_bytes, work
+from qroar_core.sweeps.ray_worker import Orders, Piece, Worked, gpu_bytes, work
 from qroar_core.sweeps.result import FAILED, NOT_RUN, SweepRow
 from qroar_core.sweeps.sweep_file import Sweep
 

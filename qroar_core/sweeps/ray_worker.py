@@ -71,22 +71,6 @@ class Worked:
     counts: Mapping[str, Mapping[str, int]]
 
 
-class Heard:
-    """What workers say of themselves: an actor beside the process that asked."""
-
-    def __init__(self) -> None:
-        self._said: dict[str, tuple[float, str]] = {}
-
-    def say(self, name: str, done: float, what: str) -> None:
-        """`done` cells of piece `name`, and what is being done."""
-        self._said.pop(name, None)
-        self._said[name] = done, what
-
-    def all(self) -> dict[str, tuple[float, str]]:
-        """By piece; who spoke last is last."""
-        return self._said
-
-
 def work(piece: Piece, orders: Orders, heard: Any) -> Worked:
     """Measure the cells of a piece.
 
