@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -62,7 +63,8 @@ def read(source: str, device: torch.device, dtype: str, on_step: OnStep = no_pro
     config = read_config(found, raw)
     try:
         with quiet_transformers(), torch.device("meta"):
-            model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
+            kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+            model = kind(config)
     except Exception as error:  # the constructors under transformers raise anything; loading says more
         raise BadCheckpoint("no model can be built of it", where=str(path), do="check config.json") from error
     parameters = sum(one.numel() for one in model.parameters())  # tied ones once

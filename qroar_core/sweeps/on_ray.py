@@ -195,10 +195,10 @@ class _Driver:
             if not self.ray.wait([found], timeout=0)[0]:
                 return None
             try:
-                sizes = self._got(found)
+                computed, loaded = self._got(found)
             except RayError:  # a worker that only read a config was lost again and again
-                sizes = 0, 0
-            found = self._needs[model] = need_of(*sizes, self.orders.threads, self._gpu)
+                computed, loaded = 0, 0
+            found = self._needs[model] = need_of(computed, loaded, self.orders.threads, self._gpu)
         return found
 
     def _got(self, reference: Any) -> Any:
