@@ -4,9 +4,8 @@ import csv
 import json
 import os
 import signal
-import socket
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,7 +23,7 @@ ray = pytest.importorskip("ray", reason="Ray is an extra; requirements-dev.txt, 
 
 SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500}  # a dead node is seen within seconds
 STORE = 80 * 2**20  # bytes, the least that Ray takes
-PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+NODE = {"num_cpus": 1, "object_store_memory": STORE, "include_log_monitor": False}
 PATIENCE = 300.0  # seconds, for a machine that does much else
 
 
@@ -48,23 +47,15 @@ def asked(tiny, tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def node_options():
-    """With ports given, a node does not wait for processes that choose them, which a busy machine starts too late."""
-    with ExitStack() as opened:
-        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
-        ports = {name: one.getsockname()[1] for name, one in zip(PORTS, sockets)}
-    return ports | {"num_cpus": 1, "object_store_memory": STORE, "include_log_monitor": False}
-
-
 @pytest.fixture
 def cluster():
     """Two nodes of one core each; the second one, and what ends both."""
     from ray.cluster_utils import Cluster
 
     head = {"include_dashboard": False, "_system_config": SOON}
-    both = Cluster(initialize_head=True, head_node_args=node_options() | head)
+    both = Cluster(initialize_head=True, head_node_args=NODE | head)
     try:
-        yield both, both.add_node(**node_options())
+        yield both, both.add_node(**NODE)
     finally:
         ray.shutdown()
         both.shutdown()
