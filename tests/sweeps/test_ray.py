@@ -67,8 +67,9 @@ def table(folder: Path):
 
 
 def finished(cells: Path):
-    """When the manifest of each cell was written."""
-    return {file.parent.name: file.stat().st_mtime_ns for file in cells.glob("*/manifest.json")}
+    """When the manifest of each cell was written that nobody works on."""
+    found = {file.parent.name: file.stat().st_mtime_ns for file in cells.glob("*/manifest.json")}
+    return {name: when for name, when in found.items() if not (cells / FOLDER / f"{name}.json").exists()}
 
 
 def holder_on(node, cells: Path):
