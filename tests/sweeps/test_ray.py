@@ -15,6 +15,7 @@ import torch
 import qroar_core as qroar
 from qroar_core.errors import Cancelled
 from qroar_core.progress import no_progress
+from qroar_core.runs.folder import UNTUNED
 from qroar_core.sweeps.claims import FOLDER, Claims
 from qroar_core.sweeps.ray_options import imported_ray
 
@@ -67,8 +68,8 @@ def table(folder: Path):
 
 
 def finished(cells: Path):
-    """When the manifest of each cell was written that nobody works on."""
-    found = {file.parent.name: file.stat().st_mtime_ns for file in cells.glob("*/manifest.json")}
+    """When the evaluation of each finished cell was written; its folder and manifest are there from the beginning."""
+    found = {file.parent.name: file.stat().st_mtime_ns for file in cells.glob(f"*/{UNTUNED}")}
     return {name: when for name, when in found.items() if not (cells / FOLDER / f"{name}.json").exists()}
 
 
