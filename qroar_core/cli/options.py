@@ -256,4 +256,18 @@ SWEEP = [
         "folder that keeps finished cells for every sweep; machines that share it compute no cell twice",
         metavar="DIR",
     ),
+    option("workers", int | None, None, "number of workers at a time, by Ray on this machine or at --address"),
+    option(
+        "address",
+        str | None,
+        None,
+        "Ray cluster whose workers measure the cells; auto: the one that this machine belongs to",
+        metavar="auto|HOST:PORT|ray://HOST:10001",
+    ),
+    option(
+        "cpus",
+        int | None,
+        None,
+        "CPU cores and threads of each worker; by default this machine's divided among --workers, 4 with --address",
+    ),
 ]

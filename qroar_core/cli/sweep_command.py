@@ -14,6 +14,8 @@ from qroar_core.errors import BadSpec
 from qroar_core.large_imports import large_imports
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.number_of import number_of
+from qroar_core.sweeps.cells_folder import cells_folder
+from qroar_core.sweeps.ray_options import imported_ray, ray_options
 from qroar_core.sweeps.result import DONE, FAILED
 
 if TYPE_CHECKING:  # a command that reads no model starts without pandas
@@ -29,12 +31,16 @@ MOST_ROWS = 100  # of the table that is printed
 def sweep(options: dict) -> None:
     """Measure many setups from one YAML file, sharing what they have in common. A killed sweep goes on.
 
-    Cells that fail stop no others; with any of them it ends with exit code 2, once the table is written.
+    Cells that fail stop no others; with any of them it ends with exit code 2, once the table is written. This process
+    measures all cells, unless --workers or --address ask for workers of Ray.
     """
     if not options.get("out"):
         raise BadSpec("where to?", where="sweep", do="add --out DIR")
     out = Path(options["out"]).expanduser()
-    cells = Path(options["cells"]).expanduser() if options.get("cells") else None
+    cells = cells_folder("--cells", options.get("cells"))
+    ray = ray_options(options.get("workers"), options.get("address"), options.get("cpus"))
+    if ray is not None:
+        imported_ray()
     require_writable_folder(out)
     with large_imports(freeze=True):
         import_module("qroar_core.models.load")
@@ -43,8 +49,9 @@ def sweep(options: dict) -> None:
     from qroar_core.sweeps.table import CSV
 
     asked = read_sweep(options["file"])
+    kept = {"device": options["device"], "dtype": options["dtype"], "cells": cells, "ray": ray}
     with tables.progress() as on_step:
-        frame = sweeps.run(asked, out, device=options["device"], dtype=options["dtype"], cells=cells, on_step=on_step)
+        frame = sweeps.run(asked, out, on_step=on_step, **kept)
     show(frame)
     tables.line(f"written to {out}")
     failed = int((frame["status"] == FAILED).sum())

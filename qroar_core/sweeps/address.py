@@ -12,6 +12,7 @@ from qroar_core.disk_name import disk_name
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.stage_files import SPECS, plain
 from qroar_core.setting import Setting
+from qroar_core.sweeps.cells_folder import cells_folder
 
 FORMULAS = 2  # raised with any change of the code after which a cell comes out with other numbers
 
@@ -20,7 +21,7 @@ def cells_root() -> Path:
     """Where cells are kept for all sweeps; QROAR_CELLS overrides it, for example with a folder that machines share."""
     given = os.environ.get("QROAR_CELLS")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(given).expanduser() if given else data / "qroar" / "cells"
+    return cells_folder("QROAR_CELLS", given) or data / "qroar" / "cells"
 
 
 def address(loaded: LoadedModel, setting: Setting, text: str, measured: str) -> str:

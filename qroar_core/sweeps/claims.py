@@ -1,7 +1,9 @@
 """Who computes what in a folder that processes and machines share: a claim is a file that one of them can make.
 
 It names host, process and time. One of a process of this host that is dead is taken over; of another host's process
-nothing is known but that it touches its claim while it works, so who waits gives up when it does not.
+nothing is known but that it touches its claim while it works, so who waits gives up when it does not. A worker of Ray
+also names the work it was given: when Ray gives that to another worker, the first one is gone, wherever it was. Its
+claims are touched by a thread, whatever it computes, so one that is not touched for long is taken over.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +38,7 @@ class Holder:
     pid: int
     began: float  # seconds of the system's clock
     time: str
+    work: str = ""  # what Ray gave it; empty outside Ray
 
     @property
     def words(self) -> str:
@@ -49,6 +53,11 @@ class Holder:
         began = _began(self.pid)
         return began is None or abs(began - self.began) > SAME_PROCESS
 
+    def replaced_by(self, other: Holder) -> bool:
+        """Was this holder's work given to another one? Ray does that once it is gone."""
+        same = self.work == other.work or other.work.startswith(f"{self.work}.")  # all of it, or a part
+        return bool(self.work) and same and (self.host, self.pid) != (other.host, other.pid)
+
 
 class Held(Exception):
     """Another process computes this now."""
@@ -59,10 +68,14 @@ class Held(Exception):
 
 
 class Claims:
-    """Claims in one folder of cells."""
+    """Claims in one folder of cells.
 
-    def __init__(self, root: Path) -> None:
-        self.folder = root / FOLDER
+    Args:
+        work: what Ray gave to this process; it is the same after a loss of the process that had it first.
+    """
+
+    def __init__(self, root: Path, work: str = "") -> None:
+        self.folder, self._work = root / FOLDER, work
 
     @contextmanager
     def held(self, name: str, on_step: OnStep) -> Iterator[OnStep]:
@@ -72,7 +85,7 @@ class Claims:
             Held: somebody does. BadOutput: the folder cannot be written.
         """
         file = self.folder / f"{name}.json"
-        mine = _me()
+        mine = replace(_me(), work=self._work)
         self._take(file, mine)
         touched = time.monotonic()
 
@@ -85,7 +98,8 @@ class Claims:
             on_step(step)
 
         try:
-            yield with_sign_of_life
+            with _touched(file) if self._work else nullcontext():
+                yield with_sign_of_life
         finally:
             if _read(file) == mine:
                 file.unlink(missing_ok=True)
@@ -117,7 +131,7 @@ class Claims:
             if _made(file, mine):
                 return
             holder = _read(file)
-            if holder is not None and holder.dead:
+            if holder is not None and (holder.dead or holder.replaced_by(mine)):
                 with _alone_on_this_host(self.folder):  # else two would take it over, one of them from the other
                     if _read(file) == holder:
                         file.unlink(missing_ok=True)
@@ -137,15 +151,18 @@ class Watch:
         self._seen: dict[Path, tuple[float, float]] = {}  # claim -> when it was touched, and when that was first seen
 
     def look(self, held: Held) -> None:
-        """Note a claim that is still held.
+        """Note a claim that is still held. One of a worker of Ray that is not touched for long is removed.
 
         Raises:
-            BadOutput: it has not been touched for long, by this process's own clock.
+            BadOutput: another one has not been touched for long, by this process's own clock.
         """
         with suppress(OSError):
             touched, now = held.file.stat().st_mtime, time.monotonic()
             if self._seen.get(held.file, (None,))[0] != touched:
                 self._seen[held.file] = touched, now
+            elif now - self._seen[held.file][1] > QUIET and held.holder.work:
+                if _read(held.file) == held.holder:
+                    held.file.unlink()
             elif now - self._seen[held.file][1] > QUIET:
                 said = f"{held.holder.words}, shows no sign of life for {QUIET / 60:.0f} minutes"
                 raise BadOutput(said, where=str(held.file), do="remove this file if it is gone")
@@ -175,6 +192,24 @@ def _read(file: Path) -> Holder | None:
         return Holder(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+@contextmanager
+def _touched(file: Path) -> Iterator[None]:
+    """Signs of life from a thread, also while a stage reports nothing."""
+    ended = threading.Event()
+
+    def touch() -> None:
+        while not ended.wait(TOUCH):
+            with suppress(OSError):
+                os.utime(file)
+
+    thread = threading.Thread(target=touch, name="qroar-claim", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _me() -> Holder:

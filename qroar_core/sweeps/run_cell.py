@@ -59,7 +59,7 @@ def run_cell(
         if not work.finished:
             if not compute:
                 return None
-            with Claims(root).held(work.path.name, on_step) as on_step_here:
+            with Claims(root, shared.work).held(work.path.name, on_step) as on_step_here:
                 if not work.finished:  # else another process was faster
                     work.fill(on_step_here)
         return work.row()

@@ -33,10 +33,11 @@ class SharedWork:
 
     Args:
         device, dtype: of every model.
+        work: what Ray gave to this process, see `Claims`.
     """
 
-    def __init__(self, device: str = "auto", dtype: str = "auto") -> None:
-        self.device, self.dtype = device, dtype
+    def __init__(self, device: str = "auto", dtype: str = "auto", work: str = "") -> None:
+        self.device, self.dtype, self.work = device, dtype, work
         self.models: Shared[LoadedModel] = Shared()
         self.texts: Shared[tuple[Texts, str]] = Shared(most=8)
         self.losses = SharedLosses()
@@ -78,7 +79,8 @@ class SharedWork:
 
         def made() -> Diagnosis:
             file = root / DIAGNOSES / f"{digest}.json"
-            with Claims(root).awaited(f"diagnosis-{digest}", "diagnosis", lambda: is_there(file), on_step) as said:
+            claims = Claims(root, self.work)
+            with claims.awaited(f"diagnosis-{digest}", "diagnosis", lambda: is_there(file), on_step) as said:
                 if said is None:
                     return Diagnosis.from_file(file, BadOutput)
                 found = diagnose.run(loaded, setting, texts["calibration"], said).as_written()

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def dead():
 def claimed(root, holder, name="cell"):
     file = root / claims.FOLDER / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({n: getattr(holder, n) for n in ("host", "pid", "began", "time")}))
+    names = ("host", "pid", "began", "time", *(["work"] if holder.work else []))
+    file.write_text(json.dumps({name: getattr(holder, name) for name in names}))
     return file
 
 
@@ -218,3 +220,42 @@ def test_two_processes_that_sweep_one_folder_compute_each_cell_once(tmp_path):
     one, two = (pd.read_csv(tmp_path / f"out-{name}" / "table.csv") for name in "ab")
     assert one["status"].tolist() == ["done"] * 6
     pd.testing.assert_frame_equal(one, two)  # also the seconds, which are those of who computed it
+
+
+def test_what_ray_gave_to_another_worker_is_taken_over_wherever_it_was(tmp_path, dead):
+    """Nobody knows whether a process of another host lives; Ray knows of its workers, and gives their work on."""
+    elsewhere = replace(dead, host="elsewhere", work="piece")
+    for mine, taken in (("", False), ("other", False), ("piece", True), ("piece.3", True), ("piece3", False)):
+        claimed(tmp_path, elsewhere)
+        if taken:
+            with Claims(tmp_path, mine).held("cell", no_progress):
+                assert json.loads((tmp_path / claims.FOLDER / "cell.json").read_text())["work"] == mine
+            continue
+        with pytest.raises(Held, match="elsewhere"), Claims(tmp_path, mine).held("cell", no_progress):
+            pass
+
+
+def test_a_claim_of_a_worker_is_touched_while_nothing_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "TOUCH", 0.01)
+    with Claims(tmp_path, "piece").held("cell", no_progress):
+        file = tmp_path / claims.FOLDER / "cell.json"
+        os.utime(file, (1, 1))
+        until = time.monotonic() + 10
+        while file.stat().st_mtime == 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert file.stat().st_mtime > 1e9
+
+
+def test_a_worker_elsewhere_that_shows_no_sign_of_life_is_taken_over(tmp_path, dead, monkeypatch):
+    claimed(tmp_path, replace(dead, host="elsewhere", work="piece"))
+    clock, watch = [0.0], Watch()
+    monkeypatch.setattr(claims.time, "monotonic", lambda: clock[0])
+    with pytest.raises(Held) as held, Claims(tmp_path, "another").held("cell", no_progress):
+        pass
+    watch.look(held.value)
+    clock[0] += claims.QUIET - 1
+    watch.look(held.value)
+    assert held.value.file.is_file()
+    clock[0] += 2
+    watch.look(held.value)
+    assert not held.value.file.exists()
