@@ -128,11 +128,11 @@ def require_promised(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any
     Raises:
         BadSpec: a longer --length.
     """
+    if not options.get("length"):
+        return
     from qroar_core.exporters.exported import of_setting
     from qroar_core.models.own_rope import exported_context
 
-    if not options.get("length"):
-        return
     promised = of_setting(loaded, rope, options["format"], None).context
     if not promised:  # of a file, which says its window itself
         promised = exported_context(loaded.model.config.max_position_embeddings, loaded.geometry, rope)

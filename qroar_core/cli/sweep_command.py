@@ -16,7 +16,6 @@ from qroar_core.models.writable import require_writable_folder
 from qroar_core.number_of import number_of
 from qroar_core.sweeps.cells_folder import cells_folder
 from qroar_core.sweeps.ray_options import imported_ray, ray_options
-from qroar_core.sweeps.result import DONE, FAILED
 
 if TYPE_CHECKING:  # a command that reads no model starts without pandas
     import pandas as pd
@@ -45,6 +44,7 @@ def sweep(options: dict) -> None:
     with large_imports(freeze=True):
         import_module("qroar_core.models.load")
     from qroar_core.sweeps import run as sweeps
+    from qroar_core.sweeps.result import FAILED
     from qroar_core.sweeps.sweep_file import read_sweep
     from qroar_core.sweeps.table import CSV
 
@@ -62,6 +62,8 @@ def sweep(options: dict) -> None:
 
 def show(frame: pd.DataFrame) -> None:
     """A line a cell, how many there are of each status, and what keeps cells from being measured."""
+    from qroar_core.sweeps.result import DONE
+
     names = [name for name in SETTINGS if name in ALWAYS or frame[name].nunique(dropna=False) > 1]
     rows = [
         [

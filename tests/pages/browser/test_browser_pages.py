@@ -23,7 +23,7 @@ MIDDLE = 1280  # pixels
 READ_AT = (MIDDLE, 800)
 WIDE = (1440, 2560)  # pages grow no further between them
 FIRST_SCREEN = 900  # pixels, of 1440 x 900
-STOPS = 26  # presses of Tab from an empty Start page to a started search
+STOPS = 27  # presses of Tab from an empty Start page to a started search
 FIGURES = {f"Learn {lesson}": 2 if lesson == "aliasing" else 1 for lesson in LESSONS}
 FIGURES |= {"Bands": 1, "Pressure": 6, "Tails": 4, "Outliers": 11, "Noise": 11, "Tune": 2, "Evaluate": 6}
 FIGURES |= {"Remedies": 4, "Overview": 5}

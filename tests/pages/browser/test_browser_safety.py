@@ -179,7 +179,7 @@ def runs_called_so(page, tab, dashboard):
 def go(page, name):
     """Change page by the menu, whatever its title is."""
     page.get_by_test_id("stSidebarNavLink").filter(has_text=name).first.click()
-    path = {"Start": ""}.get(name, name.lower())
+    path = {"Start": ""}.get(name, name.lower().replace("-", ""))
     page.wait_for_function("path => location.pathname === '/' + path", arg=path, timeout=SHORT)
     walk.settle(page)
     page.wait_for_timeout(200)
