@@ -12,7 +12,6 @@ from qroar_core.cli.root import app
 from qroar_core.cli.takes import takes
 from qroar_core.cli.tradeoff_options import TRADEOFF
 from qroar_core.errors import BadSpec, QRoarError
-from qroar_core.transforms.file import write_atomically
 
 if TYPE_CHECKING:  # `--help` starts without torch
     from qroar_core.tradeoffs.result import Tradeoff
@@ -31,6 +30,7 @@ def tradeoff(options: dict) -> None:
     from qroar_core.tradeoffs.point import require_loss
     from qroar_core.tradeoffs.report import ROPE, require_tradeoff_folder
     from qroar_core.tradeoffs.result import Tradeoff
+    from qroar_core.transforms.file import write_atomically
 
     out = require_tradeoff_folder(options["out"]) if options.get("out") else None
     cells = Path(options["cells"]).expanduser() if options.get("cells") else None
