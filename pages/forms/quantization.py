@@ -71,7 +71,7 @@ def kept_layers_form(quant: QuantSpec, kept: Sequence[int], geometry: Geometry) 
         help="Counted from 0, as vLLM's --kv-cache-dtype-skip-layers. The Remedies page measures which are worth it.",
     )
     if len(picked) == len(geometry.decoder_numbers):
-        st.caption(f"{capital(NOTHING_QUANTIZED)}.")
+        st.caption(literal(f"{capital(NOTHING_QUANTIZED)}."))
     return replace(quant, keep_layers=tuple(picked))
 
 

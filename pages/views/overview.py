@@ -73,7 +73,7 @@ def where(kind: str, loaded: LoadedModel, setting: Setting, found: Measured) -> 
             start_once("Diagnose", jobs.diagnose, loaded, setting, primary=True)
             result_or_progress(jobs.diagnose.key(loaded, setting))
         elif found.diagnosis is None:
-            st.markdown(f"The diagnosis that **{WHERE['band'][0]}** starts says this, too.")
+            st.markdown(f"The diagnosis that **{literal(WHERE['band'][0])}** starts says this, too.")
         _more("noise", "Noise: what makes it")
 
 
@@ -103,23 +103,24 @@ def served(loaded: LoadedModel, setting: Setting, found: Measured) -> None:
             st.markdown("A search finds scales for W_Q and W_K, and decides on development text whether to keep them.")
             start_once("Start the search", jobs.search, loaded, setting, primary=True)
             result_or_progress(jobs.search.key(loaded, setting))
-        st.caption(_memory(loaded, setting))
+        _memory(loaded, setting)
         _more("export", "Export: write and serve it")
 
 
-def _memory(loaded: LoadedModel, setting: Setting) -> str:
+def _memory(loaded: LoadedModel, setting: Setting) -> None:
     length = setting.search.length or loaded.geometry.original_context
     mine, whole = (cache_bytes(loaded.geometry, quant, length) for quant in (setting.quant, QuantSpec()))
     if mine == whole:
-        return f"K/V cache: {whole:,.0f} bytes a token in 16 bits, not quantized."
-    return f"K/V cache: **{mine:,.0f} bytes a token**, {mine / whole:.0%} of its {whole:,.0f} in 16 bits."
+        st.caption(f"K/V cache: {whole:,.0f} bytes a token in 16 bits, not quantized.")
+    else:
+        st.caption(f"K/V cache: **{mine:,.0f} bytes a token**, {mine / whole:.0%} of its {whole:,.0f} in 16 bits.")
 
 
 @contextmanager
 def _tile(question: str, anchor: str, shown: Picture | None = None) -> Iterator[None]:
     """A box with its question and, once it is known, the answer with its figure; how to read that is its help."""
     with st.container(border=True, height="stretch", key=f"tile {anchor}"):  # theme.TILE
-        st.subheader(question, anchor=anchor, help=literal(shown.how_to_read) if shown is not None else None)
+        st.subheader(literal(question), anchor=anchor, help=literal(shown.how_to_read) if shown is not None else None)
         if shown is not None:
             st.markdown(f"**{literal(shown.title)}**")
             st.plotly_chart(shown.figure, key=f"overview {anchor}", alt=shown.alt, config={"displayModeBar": False})
@@ -127,4 +128,4 @@ def _tile(question: str, anchor: str, shown: Picture | None = None) -> Iterator[
 
 
 def _more(page: str, words: str) -> None:
-    st.page_link(f"pages/{page}.py", label=words, icon=":material/arrow_forward:")
+    st.page_link(f"pages/{page}.py", label=literal(words), icon=":material/arrow_forward:")
