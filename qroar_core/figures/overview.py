@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.logit_noise import figure_words as words
-from qroar_core.diagnostics.logit_noise.result import LogitNoise
+from qroar_core.diagnostics.logit_noise.result import LogitNoise, rms
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import which_errors
 from qroar_core.evaluation.gap import remedy_share, tuned_share
@@ -22,15 +22,13 @@ from qroar_core.figures.picture import BLUE, GREY, ORANGE, RED, Picture, framed
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import Number
 from qroar_core.specs.labels import CONDITION_WORDS
-from qroar_core.statistics.intervals import paired_interval
+from qroar_core.statistics.intervals import paired_interval, shows_above_zero
 
 HEIGHT = 150  # pixels: two rows of tiles fit one screen
 MARGIN = {"l": 56, "r": 12, "t": 8, "b": 40}
 MOST = 3  # remedies of a tile
 NULL = "random errors of the same size"
 OF_NOISE = "error, nats"
-
-
 BAR = 0.22  # of a row; its name is above it
 
 
@@ -78,8 +76,8 @@ def by_band(diagnosis: Diagnosis) -> Picture | None:
     if noise is None or not diagnosis.bands:
         return None
     names = [f"band {band.index}" for band in diagnosis.bands]
-    measured = [_rms([row[b] for row in noise.by_band]) for b in range(len(names))]
-    null = [_rms([row[b] for row in noise.null_by_band]) for b in range(len(names))] if noise.null_by_band else []
+    measured = [rms([row[b] for row in noise.by_band]) for b in range(len(names))]
+    null = [rms([row[b] for row in noise.null_by_band]) for b in range(len(names))] if noise.null_by_band else []
     spreads = words.band_spreads(noise)
     return _bars_beside_null(
         words.loudest(_cells(names, measured, null, spreads)),
@@ -94,8 +92,8 @@ def by_layer(diagnosis: Diagnosis) -> Picture | None:
     if noise is None:
         return None
     numbers = [str(diagnosis.layer_number(i)) for i in range(len(noise.by_layer))]
-    measured = [_rms(row) for row in noise.by_layer]
-    null = [_rms(row) for row in noise.null_by_layer]
+    measured = [rms(row) for row in noise.by_layer]
+    null = [rms(row) for row in noise.null_by_layer]
     cells = _cells([f"layer {n}" for n in numbers], measured, null, words.layer_spreads(noise))
     return _bars_beside_null(
         words.loudest(cells, beside_it="random errors of its size"),
@@ -144,12 +142,11 @@ def recovered(comparison: Comparison) -> Picture | None:
     shown = rows[:MOST] if free is None or free in rows[:MOST] else [*rows[: MOST - 1], free]
     bars = []
     for row in shown:
-        proven = row.gain_low is not None and row.gain_low > 0
-        colour = GREY if not proven else BLUE if row.free else ORANGE
+        colour = GREY if not shows_above_zero(row.gain_low or 0.0) else BLUE if row.free else ORANGE
         bars.append(Bar(row.name, row.gain or 0.0, row.gain_low or 0.0, row.gain_high or 0.0, colour))
     best = rows[0]
     share = remedy_share(comparison, best)
-    if best.gain_low is None or best.gain_low <= 0:
+    if not shows_above_zero(best.gain_low or 0.0):
         said = "no remedy recovers anything significant"
     else:
         said = f"{best.name} recovers most: {share.words if share else f'{best.gain:+.4f} nats'}"
@@ -265,8 +262,3 @@ def _cells(names: Sequence[str], measured: list[Number], null: list[Number], spr
         (name, measured[i], null[i] if null else None, spreads[i] if i < len(spreads) else None)
         for i, name in enumerate(names)
     ]
-
-
-def _rms(values: Sequence[Number]) -> Number:
-    known = [v for v in values if v is not None]
-    return math.sqrt(math.fsum(v * v for v in known) / len(known)) if known else None

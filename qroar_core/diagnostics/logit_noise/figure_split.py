@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import pandas as pd
 
 from qroar_core.diagnostics.logit_noise.figure import PARTS, REST, STILL
 from qroar_core.diagnostics.logit_noise.figure_words import JUDGED, SHARE, SPREAD, band_spreads, layer_spreads, loudest
-from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull
+from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull, rms
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.by_group import Draw, each_group
 from qroar_core.figures.heatmaps import Panel, side_by_side
@@ -110,8 +109,7 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
 
 def _late(row: Sequence[Number]) -> Number:
     """RMS of the later half of a row."""
-    known = [v for v in row[len(row) // 2 :] if v is not None]
-    return math.sqrt(math.fsum(v * v for v in known) / len(known)) if known else None
+    return rms(row[len(row) // 2 :])
 
 
 def _kl(noise: LogitNoise, rows: str) -> str:

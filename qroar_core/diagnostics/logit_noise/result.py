@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from qroar_core.diagnostics.null import NullRow
@@ -54,7 +54,7 @@ class NoiseNull(Result):
         expected ones, and no ends.
         """
         plain = _loudest(self.by_band_position)
-        means = [_rms([v for v in row if v is not None]) for row in self.by_band_position]
+        means = [rms(row) for row in self.by_band_position]
         if plain is None or not self.by_band_chance or any(not m or not s for m, s in zip(means, self.by_band_chance)):
             return plain, None, None
         sizes = [(m * m, s) for m, s in zip(means, self.by_band_chance, strict=True) if m and s]
@@ -197,7 +197,7 @@ def growth(values: list[Number]) -> Number:
     """RMS of the later half of those that are known over that of the earlier half."""
     known = [v for v in values if v is not None]
     half = len(known) // 2
-    return _ratio(_rms(known[-half:]), _rms(known[:half])) if half else None
+    return _ratio(rms(known[-half:]), rms(known[:half])) if half else None
 
 
 def growth_error(values: list[Number]) -> Number:
@@ -236,7 +236,7 @@ def distance_growth_error(values: list[Number], errors: list[Number]) -> Number:
 
 
 def _loudest(bands: list[PerBand]) -> Number:
-    sizes = [_rms([v for v in row if v is not None]) for row in bands]
+    sizes = [rms(row) for row in bands]
     known = [s for s in sizes if s is not None]
     return _ratio(max(known), math.fsum(known) / len(known)) if known else None
 
@@ -246,8 +246,10 @@ def _mean(values: list[Number]) -> Number:
     return math.fsum(known) / len(known) if known else None
 
 
-def _rms(values: list[float]) -> Number:
-    return math.sqrt(math.fsum(v * v for v in values) / len(values)) if values else None
+def rms(values: Sequence[Number]) -> Number:
+    """Of those that are known; None where none is."""
+    known = [v for v in values if v is not None]
+    return math.sqrt(math.fsum(v * v for v in known) / len(known)) if known else None
 
 
 def _ratio(a: Number, b: Number) -> Number:
