@@ -56,6 +56,13 @@ class Fault:
 
 FAULTS = (
     Fault(
+        "the front of a trade-off keeps points that lose more than a cheaper one",
+        "tradeoffs/front.py",
+        "if best is None or least < best:",
+        "if best is None or least > best:",
+        "tradeoffs/test_front.py",
+    ),
+    Fault(
         "only the last exclusion of a sweep counts",
         "sweeps/sweep_file.py",
         "gone |= mine",

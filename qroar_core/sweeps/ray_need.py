@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from qroar_core.number_of import number_of
 from qroar_core.sweeps.cell import Cell
 from qroar_core.sweeps.remedy_words import NONE, WORDS
 
@@ -27,8 +28,8 @@ class Need:
     @property
     def words(self) -> str:
         """In a sentence."""
-        gpus = f", {self.gpus} GPU{'s' if self.gpus > 1 else ''}" if self.gpus else ""
-        return f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}{gpus} and {self.memory / GIB:.1f} GiB"
+        gpus = f", {number_of(self.gpus, 'GPU')}" if self.gpus else ""
+        return f"{number_of(self.cpus, 'CPU')}{gpus} and {self.memory / GIB:.1f} GiB"
 
     @property
     def options(self) -> dict[str, Any]:

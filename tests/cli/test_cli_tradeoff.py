@@ -45,7 +45,7 @@ def test_json_has_every_point(capfd, sweep):
         (("--batch", "0"), "--batch: must be at least 1 and finite, got 0; give 1 or more"),
         (("--length", "0"), "--length: must be at least 1 and finite, got 0; give 1 or more"),
         (("--loss", "ppl"), "--loss: unknown loss 'ppl'; choose one of nll, kl, needles"),
-        (("--loss", "needles"), "--loss needles: a sweep tests no retrieval; give a folder of runs made with"),
+        (("--loss", "needles"), "--loss needles: a sweep tests no retrieval; give a folder of runs that tested"),
     ],
 )
 def test_a_slip_gets_one_line(capfd, sweep, options, line):
