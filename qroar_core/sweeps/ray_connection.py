@@ -11,6 +11,9 @@ from qroar_core.errors import BadSpec
 from qroar_core.sweeps.ray_options import CPUS, RayOptions, imported_ray
 
 OBJECTS = 100 * 2**20  # bytes of a local object store: what workers return is a few rows
+# A local Ray's workers are the work that was asked for, so they are no nicer than this process: by Ray's default (15)
+# a busy machine hardly lets them start, and Ray ends one that has not started within a minute and tries again.
+LOCAL = {"worker_niceness": 0, "worker_register_timeout_seconds": 300}
 
 
 @contextmanager
@@ -26,12 +29,13 @@ def connected(options: RayOptions) -> Iterator[tuple[Any, int]]:
     if ray.is_initialized():
         yield ray, options.cpus or (CPUS if options.workers is None else _share(options.workers))
         return
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if options.address is None:
             workers = options.workers or 1
             cpus = options.cpus or _share(workers)
-            ray.init(num_cpus=workers * cpus, object_store_memory=OBJECTS, include_dashboard=False, **quiet)
+            quiet |= {"include_dashboard": False, "_system_config": LOCAL}
+            ray.init(num_cpus=workers * cpus, object_store_memory=OBJECTS, **quiet)
         else:
             cpus = options.cpus or CPUS
             ray.init(address=options.address, **quiet)

@@ -17,12 +17,13 @@ from qroar_core.errors import Cancelled
 from qroar_core.progress import no_progress
 from qroar_core.runs.folder import UNTUNED
 from qroar_core.sweeps.claims import FOLDER, Claims
+from qroar_core.sweeps.ray_connection import LOCAL
 from qroar_core.sweeps.ray_options import imported_ray
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray", reason="Ray is an extra; requirements-dev.txt, which CI installs, has it")
 
-SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500}  # a dead node is seen within seconds
+SOON = LOCAL | {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500}  # a dead node is seen in seconds
 STORE = 80 * 2**20  # bytes, the least that Ray takes
 NODE = {"num_cpus": 1, "object_store_memory": STORE, "include_log_monitor": False}
 PATIENCE = 300.0  # seconds, for a machine that does much else
@@ -54,7 +55,8 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     head = {"include_dashboard": False, "_system_config": SOON}
-    both = Cluster(initialize_head=True, head_node_args=NODE | head)
+    # Connected before there is a second node: both have one address, and this process must not be the lost one's.
+    both = Cluster(initialize_head=True, connect=True, head_node_args=NODE | head)
     try:
         yield both, both.add_node(**NODE)
     finally:
