@@ -84,6 +84,11 @@ def measured_table() -> str:
     return kept_table(f"runtimes.{name}" for name in runnable())
 
 
+def harness_table() -> str:
+    """What lm-evaluation-harness made of them."""
+    return kept_table(["runtimes.lm_eval"])
+
+
 def kept_table(parts: Iterable[str]) -> str:
     """The first tables of kept results, one below the other under one head; parts that were not kept are left out."""
     found: list[str] = []
@@ -227,6 +232,7 @@ TABLES = (  # document, table
     ("runtimes.md", readers_table),
     ("runtimes.md", serving_table),
     ("runtimes.md", measured_table),
+    ("runtimes.md", harness_table),
     ("runtimes.md", remedies_table),
 )
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from benchmarks import __main__, hub_readers, runtimes
+from benchmarks import __main__, hub_readers, lm_eval_reader, runtimes
 from docs import tables
 from qroar_core.errors import BadSpec
 from qroar_core.models.runtimes.run import Answer
@@ -69,3 +69,24 @@ def test_kept_rows_can_be_read_by_anyone():
     for line in runtimes.KEPT.read_text().splitlines():
         row = json.loads(line)
         assert len(row["cells"]) == len(runtimes.TRANSFORMS)
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [([1, 2, 3], [1, 2, 3], 3), ([1, 2, 3], [1, 5, 3], 1), ([1], [], 0)])
+def test_greedy_tokens_count_up_to_the_first_difference(one, other, same):
+    assert lm_eval_reader.alike(one, other) == same
+
+
+def test_the_harness_missing_is_one_line(monkeypatch):
+    monkeypatch.setattr(lm_eval_reader, "find_spec", lambda name: None)
+    with pytest.raises(BadSpec, match=r"^runtimes\.lm_eval: lm-evaluation-harness is not installed; pip install"):
+        lm_eval_reader.main()
+
+
+def test_the_kept_table_of_the_harness_agrees_but_for_dynamic_ntk():
+    lines = (__main__.RESULTS / "runtimes.lm_eval.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| 0.")]
+    assert len(rows) == 6 * 3
+    for row in rows:
+        values = [float(cell) for cell in row[3:6]]
+        assert max(values) / min(values) - 1 < (1e-4 if row[1] == "dynamic" else 1e-6)
+        assert values[1] == pytest.approx(values[2], abs=1.1e-5)
