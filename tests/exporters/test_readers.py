@@ -72,7 +72,7 @@ def test_families_that_transformers_4_reads_otherwise():
 
 
 def test_families_that_mlx_reads_otherwise():
-    for family, block in (("mixtral", YARN), ("qwen2_moe", YARN), ("falcon", {}), ("qwen3_next", {})):
+    for family, block in (("mixtral", YARN), ("qwen2_moe", YARN), ("falcon", {}), ("gpt_oss", {})):
         assert "mlx-lm" in labels(limits_of(Exported("hf", family, block, "bfloat16")))
     for family, block in (("mixtral", {}), ("qwen2_moe", {}), ("qwen3", YARN), ("gemma3_text", YARN)):
         assert "mlx-lm" not in labels(limits_of(Exported("hf", family, block, "bfloat16")))

@@ -56,7 +56,7 @@ HUBS = {  # of several RoPEs, of other names, of a part of the channels, with Lo
     "StableLM2": RopeSpec("yarn", 2.0),
 }
 SAID = {"transformers4": {"DSV2-Lite"}, "mlx": {"Phi3-128k", "StableLM2"}}  # read otherwise, as their limits say
-# mlx-lm takes an MLP of four times the width for granted there, as Pythia's own is, and reads no W4A16; a second each
+# mlx-lm reads no W4A16; the others are left to `python -m benchmarks runtimes.hub.mlx`, a second each
 LEFT_OUT = {
     "mlx": {"Pythia", "w4a16", "ntk", "dynamic", "attention factor", "Llama3.2", "Granite4-dense", "DSV2-Lite"},
 }

@@ -762,6 +762,7 @@ HUB = {
     },
     "Pythia": SIZES
     | {
+        "intermediate_size": 256,
         "architectures": ["GPTNeoXForCausalLM"],
         "bos_token_id": 0,
         "eos_token_id": 0,
@@ -777,6 +778,7 @@ HUB = {
     },
     "Pythia-new": SIZES
     | {
+        "intermediate_size": 256,
         "architectures": ["GPTNeoXForCausalLM"],
         "bos_token_id": 0,
         "eos_token_id": 0,
@@ -1360,7 +1362,7 @@ HUB = {
         "rms_norm_eps": 1e-05,
         "rope_scaling": None,
         "rope_theta": 10000,
-        "shared_intermediate_size": 48,
+        "shared_intermediate_size": 96,
         "tie_word_embeddings": True,
         "torch_dtype": "bfloat16",
         "dtype": "bfloat16",
@@ -1503,6 +1505,7 @@ HUB = {
     },
     "Pythia-v5": SIZES
     | {
+        "intermediate_size": 256,
         "architectures": ["GPTNeoXForCausalLM"],
         "bos_token_id": 0,
         "eos_token_id": 0,

@@ -45,6 +45,10 @@ READER = Reader(
             "does not know this kind of model.",
         ),
         Limit(
+            lambda export: export.family == "gpt_oss",
+            "refuses gpt-oss with experts in bfloat16: it reads them in MXFP4 alone.",
+        ),
+        Limit(
             lambda export: export.family in ("qwen3_next", "falcon_h1"),
             "gives this family other numbers with any export: 0.01 to 0.08 nats a token on a small random model.",
         ),
