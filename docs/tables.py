@@ -247,10 +247,11 @@ def with_table(text: str, table: str) -> str:
 
 
 def write() -> None:
-    """Write every table anew where it stands."""
+    """Write every table anew where it stands; one of results that were not kept stays as it is."""
     for name, table in TABLES:
         path = HERE / name
-        path.write_text(with_table(path.read_text(), table()))
+        if made := table():
+            path.write_text(with_table(path.read_text(), made))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_a_number_format_decides_too(demo, tmp_path):
 
 
 def test_families_that_transformers_4_reads_otherwise():
-    for family, block in (("olmo2", YARN), ("deepseek_v2", YARN | {"mscale_all_dim": 1.0}), ("lfm2_moe", {})):
+    for family, block in (("olmo2", YARN), ("deepseek_v2", YARN | {"mscale_all_dim": 1.0}), ("gemma2", {})):
         assert "transformers" in labels(limits_of(Exported("hf", family, block, "bfloat16")))
     for family, block in (("olmo2", {}), ("deepseek_v2", YARN), ("deepseek_v3", YARN | {"mscale_all_dim": 1.0})):
         assert "transformers" not in labels(limits_of(Exported("hf", family, block, "bfloat16")))
