@@ -105,7 +105,10 @@ def test_what_runtimes_do_with_it_is_said_and_no_second_stretch(demo):
     sglang = [line for line in said if line.startswith("SGLang")]
     assert any("freezes dynamic NTK at the longest context that it promises, the factor" in line for line in sglang)
     assert not any("once more" in line for line in said)  # of 256, not of 1,024: what is promised
-    assert "vLLM 0.32 computes NaN under dynamic NTK: export with --rope ntk." in said
+    assert (
+        "vLLM 0.32 computes NaN or arbitrary numbers past the native window under dynamic NTK: export with --rope ntk."
+        in said
+    )
 
 
 def test_verify_holds_the_promise_against_the_setting(demo, folder, tmp_path):

@@ -52,7 +52,10 @@ def test_card_page_and_verify_say_the_same(demo, tmp_path):
     assert of_folder(folder, "hf") == of_setting(demo, rope, "hf", None)
     said = verify.limits(folder)
     assert said == limits_of(of_setting(demo, rope, "hf", None))
-    assert "vLLM 0.32 computes NaN under dynamic NTK: export with --rope ntk." in said
+    assert (
+        "vLLM 0.32 computes NaN or arbitrary numbers past the native window under dynamic NTK: export with --rope ntk."
+        in said
+    )
     card = (folder / "README.md").read_text()
     assert [line[2:] for line in card.split("What runtimes do otherwise:\n\n")[1].split("\n") if line] == said
 

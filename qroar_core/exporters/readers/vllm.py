@@ -46,7 +46,7 @@ READER = Reader(
     (
         Limit(
             lambda export: export.rope_type == "dynamic",
-            "computes NaN under dynamic NTK: export with --rope ntk.",
+            "computes NaN or arbitrary numbers past the native window under dynamic NTK: export with --rope ntk.",
         ),
         Limit(
             lambda export: export.has_two_lists,
