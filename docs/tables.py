@@ -84,8 +84,13 @@ def measured_table() -> str:
     return kept_table(f"runtimes.{name}" for name in runnable())
 
 
+def hub_table() -> str:
+    """How many exports of well-known configs each runtime reads alike."""
+    return kept_table(f"runtimes.hub.{name}" for name in runnable())
+
+
 def harness_table() -> str:
-    """What lm-evaluation-harness made of them."""
+    """What lm-evaluation-harness made of the exports of the demo."""
     return kept_table(["runtimes.lm_eval"])
 
 
@@ -232,6 +237,7 @@ TABLES = (  # document, table
     ("runtimes.md", readers_table),
     ("runtimes.md", serving_table),
     ("runtimes.md", measured_table),
+    ("runtimes.md", hub_table),
     ("runtimes.md", harness_table),
     ("runtimes.md", remedies_table),
 )
