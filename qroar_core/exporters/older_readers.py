@@ -21,6 +21,8 @@ from qroar_core.models.tokenizer import CONFIG
 
 IN_BLOCK = ("rope_theta", "partial_rotary_factor", "rope_type", "type")  # not a part of how it is scaled
 TYPED = ("phi3", "olmo2")  # transformers 4 takes no `rope_type` there
+STRETCHED = ("gpt_oss",)  # transformers 4 takes a stretched RoPE for granted there where `rope_scaling` is missing
+ALWAYS = ("num_experts",)  # of Qwen3-MoE, whose new name transformers 4 does not know, so that it takes 128
 PHI3 = ("short_factor", "long_factor")  # what transformers 4 takes beside the type, and nothing else
 TOKENIZER_CLASSES = {"TokenizersBackend": "PreTrainedTokenizerFast"}  # transformers 5's name -> the older of the same
 
@@ -43,7 +45,7 @@ def with_older_names(written: dict[str, Any], source: dict[str, Any], aliases: d
         source: config.json of the checkpoint it came from.
         aliases: the older name of an entry -> its name now, as the config class has them.
     """
-    old = {key: written[now] for key, now in aliases.items() if key in source and now in written}
+    old = {key: written[now] for key, now in aliases.items() if (key in source or key in ALWAYS) and now in written}
     if "layer_types" in source and "layer_types" in written:  # Granite 4's `attention` is `full_attention` now
         old["layer_types"] = source["layer_types"]
     block = written.get("rope_parameters")
@@ -94,4 +96,7 @@ def _flat(block: dict[str, Any], family: str) -> dict[str, Any]:
         said["rope_scaling"] = {"type" if family in TYPED else "rope_type": kind, **scaling}
     if kind == "longrope":
         said[WINDOW] = block.get(WINDOW)
-    return {key: value for key, value in said.items() if value is not None}
+    found = {key: value for key, value in said.items() if value is not None}
+    if kind == "default" and family in STRETCHED:
+        found["rope_scaling"] = None
+    return found

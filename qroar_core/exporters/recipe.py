@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from qroar_core.exporters.reader import Recipe
+from qroar_core.exporters.reader import Recipe, Served
 from qroar_core.quantizers.preset import KVPreset
 from qroar_core.quantizers.presets import RUNTIMES
 from qroar_core.quantizers.spec import QuantSpec
@@ -30,6 +30,11 @@ def no_such_cache(label: str, runtime: str) -> str:
         f"{label}'s own quantized caches are the presets {names}; it has no cache like this setup's, so measure what "
         "you will serve."
     )
+
+
+def in_float32(served: Served) -> list[str]:
+    """Options of runtimes that would serve a float32 folder in half the bits."""
+    return ["--dtype", "float32"] if served.export.dtype == "float32" else []
 
 
 def shell(*lines: Sequence[str | Path], notes: Sequence[str] = ()) -> Recipe:

@@ -182,7 +182,8 @@ class Method:
         options: fields of RopeSpec of its own.
         required_keys: without which a checkpoint's block of this kind says nothing.
         own_options: these fields as a checkpoint's block of this kind has them: the way back from `parameters`.
-        llama_cpp: options of llama-server, and a sentence about them, for a spec and the native window.
+        llama_cpp: options of llama-server (None: it cannot serve this), and a sentence about them, for a spec and the
+            native window.
         searched: the numbers that a search may choose, for the factor s and the length over the native window.
         with_numbers: a spec with such numbers, for so many pairs.
         near: of a method that `takes_lists`, the numbers that come nearest to what each pair's frequency is divided by.
@@ -203,7 +204,7 @@ class Method:
     options: tuple[Option, ...] = ()
     required_keys: tuple[str, ...] = ()
     own_options: Callable[[Mapping[str, Any]], dict[str, Any]] = _no_options
-    llama_cpp: Callable[[RopeSpec, int], tuple[list[str], str]] = _nothing_to_say
+    llama_cpp: Callable[[RopeSpec, int], tuple[list[str] | None, str]] = _nothing_to_say
     searched: Callable[[float, float], tuple[Range, ...]] = _not_searched
     with_numbers: Callable[[RopeSpec, Mapping[str, float], int], RopeSpec] = _as_fields
     near: Callable[[Sequence[float]], dict[str, float]] = _without_lists

@@ -119,7 +119,7 @@ def test_an_export_prints_how_it_is_served_and_writes_the_scales_of_its_cache(tm
     assert main([*words, "--length", "256", "--print-serving", "--json", "--out", str(out)]) == 0
     said = json.loads(capfd.readouterr().out)
     codes = {one["runtime"]: one["code"] for one in said["serving"]}
-    assert codes["vLLM 0.32"] == f"vllm serve {out} --max-model-len 256 --kv-cache-dtype fp8"
+    assert codes["vLLM 0.32"] == f"vllm serve {out} --max-model-len 256 --dtype float32 --kv-cache-dtype fp8"
     assert "mlx-lm 0.32 refuses a folder with scales of an fp8 K/V cache" in " ".join(said["limits"])
     note = json.loads((out / "qroar.json").read_text())["cache_scales"]
     assert [len(note[name]) for name in ("k", "v")] == [4, 4]

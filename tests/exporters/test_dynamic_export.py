@@ -65,8 +65,8 @@ def test_config_recipes_card_and_promise_are_one_length(demo, folder):
     ):
         known = recipes(served)
         assert served.native == NATIVE
-        assert known["vLLM 0.32"].code == f"vllm serve {folder} --max-model-len 1024"
-        assert known["SGLang 0.5.23"].code.endswith("--context-length 1024")
+        assert known["vLLM 0.32"].code == f"vllm serve {folder} --max-model-len 1024 --dtype float32"
+        assert known["SGLang 0.5.23"].code.endswith("--context-length 1024 --dtype float32")
         assert "keep requests under 1,024 tokens" in known["mlx-lm 0.32"].notes[0]
         for name in ("transformers 5", "transformers 4.57"):
             assert any("native window of 256 tokens" in note and "max_new_tokens" in note for note in known[name].notes)
@@ -134,7 +134,7 @@ def test_the_promised_length_is_served_and_no_longer_one(tmp_path, capfd):
     assert main([*words, "--length", "1024"]) == 0
     said = json.loads(capfd.readouterr().out)
     (code,) = (one["code"] for one in said["serving"] if one["runtime"] == "vLLM 0.32")
-    assert code == f"vllm serve {out} --max-model-len 1024"
+    assert code == f"vllm serve {out} --max-model-len 1024 --dtype float32"
 
 
 @pytest.mark.parametrize(

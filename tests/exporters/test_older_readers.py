@@ -106,6 +106,23 @@ def test_longrope_says_its_window_where_transformers_4_looks(hub_folder, tmp_pat
     assert torch.equal(both, _logits(folder))
 
 
+def test_gpt_oss_without_an_interpolation_says_so_where_transformers_4_would_take_yarn(hub_folder, tmp_path):
+    """`GptOssConfig` of transformers 4 takes YaRN x32 where `rope_scaling` is not there."""
+    loaded = load_model(str(hub_folder(HUB["gpt-oss"])), device="cpu")
+    said = config_of(hf.run(loaded, RopeSpec("ntk", 2.0), None, tmp_path / "out"))
+    assert said["rope_parameters"]["rope_type"] == "default"
+    assert said["rope_scaling"] is None
+    assert load_model(str(tmp_path / "out"), device="cpu").geometry.original_context == said["max_position_embeddings"]
+
+
+def test_qwen3_moe_says_its_experts_where_transformers_4_looks(hub_folder, tmp_path):
+    """Also where the checkpoint has transformers 5's name alone."""
+    own = {key: value for key, value in HUB["Qwen3-MoE"].items() if key != "num_experts"}
+    own["num_local_experts"] = HUB["Qwen3-MoE"]["num_experts"]
+    said = config_of(hf.run(load_model(str(hub_folder(own)), device="cpu"), RopeSpec(), None, tmp_path / "out"))
+    assert said["num_experts"] == said["num_local_experts"] == own["num_local_experts"]
+
+
 def test_the_number_format_is_said_under_both_names(hub_folder, tmp_path):
     loaded = load_model(str(hub_folder(HUB["SmolLM2"])), device="cpu", dtype="float32")
     said = config_of(hf.run(loaded, RopeSpec(), None, tmp_path / "out"))

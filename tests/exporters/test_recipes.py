@@ -55,10 +55,9 @@ INT4 = QuantizerSpec(4)
             "--cache-type-k bf16 --cache-type-v q4_1 -fa on",
             "needs flash attention",
         ),
-        (RopeSpec("dynamic", 4.0), QuantSpec(), "", "llama.cpp has no dynamic NTK"),
         (RopeSpec("ntk", 4.0), QuantSpec(k=QuantizerSpec(3)), "", "no 3-bit cache for K; q4_0 is its smallest"),
     ],
-    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "iq4_nl", "bf16 and q4_1", "dynamic", "ntk int3"],
+    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "iq4_nl", "bf16 and q4_1", "ntk int3"],
 )
 def test_llama_cpp_gets_the_options_that_mean_this_setting(demo, rope, quant, words, notes):
     recipe = of(demo, "llama.cpp (xllamacpp 2026.10)", rope, quant)
@@ -81,7 +80,7 @@ def test_llama_cpp_gets_the_options_that_mean_this_setting(demo, rope, quant, wo
 )
 def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo, preset, words):
     recipe = of(demo, "vLLM 0.32", quant=preset_quant(preset))
-    assert recipe.code == f"vllm serve out --max-model-len 1024 {words}".strip()
+    assert recipe.code == f"vllm serve out --max-model-len 1024 --dtype float32 {words}".strip()
     assert any("measure what you will serve" in note for note in recipe.notes) == (not words)
 
 
@@ -94,6 +93,21 @@ def test_kept_layers_are_an_option_of_vllm_and_said_of_the_others(demo):
     assert made
     for recipe in made.values():
         assert "layers 0, 3" in recipe.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "rope", [RopeSpec("dynamic", 4.0), RopeSpec("longrope", 4.0, long_factor=(4.0,) * 32, short_factor=(1.0,) * 32)]
+)
+def test_llama_cpp_gets_no_command_for_what_it_cannot_serve(demo, rope):
+    recipe = of(demo, "llama.cpp (xllamacpp 2026.10)", rope, QuantSpec())
+    assert recipe.code.startswith("# llama.cpp ")
+    assert recipe.code.endswith("this interpolation cannot be served there.")
+    assert "\n" not in recipe.code
+
+
+def test_vllm_under_dynamic_ntk_says_first_what_it_does(demo):
+    first, *_ = of(demo, "vLLM 0.32", RopeSpec("dynamic", 4.0)).notes
+    assert first.startswith("Computes NaN or arbitrary numbers")
 
 
 def of(model, name, rope=YARN, quant=PLAIN, format="hf", **named):
@@ -111,7 +125,7 @@ def of(model, name, rope=YARN, quant=PLAIN, format="hf", **named):
 )
 def test_sglang_gets_its_own_cache(demo, preset, words):
     recipe = of(demo, "SGLang 0.5.23", quant=preset_quant(preset))
-    start = "python -m sglang.launch_server --model-path out --context-length 1024"
+    start = "python -m sglang.launch_server --model-path out --context-length 1024 --dtype float32"
     assert recipe.code == f"{start} {words}".strip()
     assert any("measure what you will serve" in note for note in recipe.notes) == (not words)
 
@@ -185,7 +199,7 @@ def test_a_folder_is_served_as_the_setting_that_it_was_written_for(demo, tmp_pat
     asked = served_setting(demo, rope, quant, 1024, folder, "hf")
     assert recipes(served_folder(folder, note, rope, 1024, quant)) == recipes(asked)
     card = (folder / "README.md").read_text()
-    assert "    vllm serve out --max-model-len 1024\n" in card.split("## How to serve it")[1]
+    assert "    vllm serve out --max-model-len 1024 --dtype float32\n" in card.split("## How to serve it")[1]
 
 
 def test_transformers_4_gets_the_attention_that_caps_gemma_2s_logits():

@@ -88,7 +88,7 @@ def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_pat
     shown = {tab.label: tab.code[0].value for tab in loaded_app.tabs}
     python, serve, convert = (shown[name] for name in ("transformers 5", "vLLM 0.32", "llama.cpp (xllamacpp 2026.10)"))
     assert f"AutoModelForCausalLM.from_pretrained('{tmp_path / 'new'}', dtype=\"auto\")" in python
-    assert serve == f"vllm serve {tmp_path / 'new'} --max-model-len 1024"
+    assert serve == f"vllm serve {tmp_path / 'new'} --max-model-len 1024 --dtype float32"
     first, second = convert.splitlines()
     assert first == f"python convert_hf_to_gguf.py {tmp_path / 'new'} --outfile {tmp_path / 'new'}.gguf --outtype f16"
     assert second == (

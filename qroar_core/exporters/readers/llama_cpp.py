@@ -28,6 +28,8 @@ def recipe(served: Served) -> Recipe | None:
         return None
     gguf = f"{served.path}.gguf"
     rope, rope_note = _rope(served)
+    if rope is None:
+        return Recipe(f"# {rope_note}", "bash")
     convert = shlex.join(["python", "convert_hf_to_gguf.py", str(served.path), "--outfile", gguf, "--outtype", "f16"])
     serve = shlex.join(["llama-server", "-m", gguf, *length, *rope, *cache])
     refused = (
@@ -37,15 +39,18 @@ def recipe(served: Served) -> Recipe | None:
     return Recipe(f"{convert}\n{environment}{serve}", "bash", (*filter(None, [rope_note]), *notes, refused))
 
 
-def _rope(served: Served) -> tuple[list[str], str]:
-    """Options of llama-server, and what to say about them."""
+def _rope(served: Served) -> tuple[list[str] | None, str]:
+    """Options of llama-server, None where it cannot serve this interpolation; and what to say about them."""
     rope = served.rope
     if rope.tie:
         return [], (
             "llama.cpp's converter keeps the factors per pair, which tied pairs are written as, for Phi-3 alone: for "
             "other models export in a GGUF format."
         )
-    return interpolation_methods()[rope.method].llama_cpp(rope, rope.original_context or served.native)
+    words, note = interpolation_methods()[rope.method].llama_cpp(rope, rope.original_context or served.native)
+    if words is None and rope.method == "longrope" and served.export.family == "phi3":
+        return [], "llama.cpp knows LongRoPE for Phi-3 alone, as this model is."
+    return words, note
 
 
 def _cache(quant: QuantSpec, head_dim: int) -> tuple[list[str], str, list[str]]:

@@ -1,7 +1,7 @@
 """SGLang, which reads `rope_parameters` as transformers 5 writes them."""
 
 from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
-from qroar_core.exporters.recipe import FROM_CHECKPOINT, cache_of, no_such_cache, shell
+from qroar_core.exporters.recipe import FROM_CHECKPOINT, cache_of, in_float32, no_such_cache, shell
 
 FORMATS = ("hf", "w4a16", "quantized")
 
@@ -11,7 +11,7 @@ def recipe(served: Served) -> Recipe | None:
     if served.export.format not in FORMATS:
         return None
     words = ["python", "-m", "sglang.launch_server", "--model-path", str(served.path)]
-    words += ["--context-length", str(served.length)]
+    words += ["--context-length", str(served.length), *in_float32(served)]
     notes = ["The interpolation is read from rope_parameters in config.json."]
     found, asked = cache_of("sglang", served.quant), cache_of("vllm", served.quant)
     if asked is not None and asked[0] == FROM_CHECKPOINT:

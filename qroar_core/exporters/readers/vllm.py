@@ -1,9 +1,10 @@
 """vLLM, which reads `rope_parameters` as transformers 5 writes them."""
 
 from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
-from qroar_core.exporters.recipe import FROM_CHECKPOINT, cache_of, no_such_cache, shell
+from qroar_core.exporters.recipe import FROM_CHECKPOINT, cache_of, in_float32, no_such_cache, shell
 from qroar_core.quantizers.layer_flags import vllm_skip_words
 
+DYNAMIC = "Computes NaN or arbitrary numbers past the native window under dynamic NTK: export with --rope ntk."
 FORMATS = ("hf", "w4a16", "quantized")
 
 
@@ -11,8 +12,9 @@ def recipe(served: Served) -> Recipe | None:
     """`vllm serve` with the length and the cache of this setup."""
     if served.export.format not in FORMATS:
         return None
-    words = ["vllm", "serve", str(served.path), "--max-model-len", str(served.length)]
-    notes = ["The interpolation is read from rope_parameters in config.json; no --hf-overrides are needed."]
+    words = ["vllm", "serve", str(served.path), "--max-model-len", str(served.length), *in_float32(served)]
+    notes = [DYNAMIC] if served.export.rope_type == "dynamic" else []
+    notes += ["The interpolation is read from rope_parameters in config.json; no --hf-overrides are needed."]
     if served.rope.tie and served.pairing == "interleaved":
         notes.append("vLLM reads factors per pair for pairs in halves only: it refuses this model with tied pairs.")
     found = cache_of("vllm", served.quant)
@@ -46,7 +48,7 @@ READER = Reader(
     (
         Limit(
             lambda export: export.rope_type == "dynamic",
-            "computes NaN or arbitrary numbers past the native window under dynamic NTK: export with --rope ntk.",
+            DYNAMIC[0].lower() + DYNAMIC[1:],
         ),
         Limit(
             lambda export: export.has_two_lists,

@@ -22,8 +22,8 @@ def _slope(at: Interpolation) -> Tensor:
     return -exponents(at) * at.scaled.double() * (s * excess / (s * excess + 1))
 
 
-def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
-    return [], "llama.cpp has no dynamic NTK: this interpolation cannot be served there."
+def _llama_cpp(spec: RopeSpec, native: int) -> tuple[None, str]:
+    return None, "llama.cpp has no dynamic NTK: this interpolation cannot be served there."
 
 
 def _searched(s: float, reach: float) -> tuple[Range, ...]:

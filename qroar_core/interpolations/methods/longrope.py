@@ -84,8 +84,8 @@ def _own_options(block: Mapping[str, Any]) -> dict[str, Any]:
     return lists if fixed is None else lists | {"attention_factor": float(fixed)}
 
 
-def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
-    return [], "llama.cpp knows LongRoPE for Phi-3 alone: elsewhere this interpolation cannot be served there."
+def _llama_cpp(spec: RopeSpec, native: int) -> tuple[None, str]:
+    return None, "llama.cpp knows LongRoPE for Phi-3 alone: elsewhere this interpolation cannot be served there."
 
 
 def _searched(s: float, reach: float) -> tuple[Range, ...]:
