@@ -77,6 +77,7 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
             yield f"rows.{i}.nll: {row.nll:g}, its windows have {over.mean:g}"
         if len(means) > 1 and not _near(row.nll_se, over.se, slack / math.sqrt(len(means) - 1)):
             yield f"rows.{i}.nll_se: {row.nll_se:g}, its windows have {over.se:g}"
+    yield from _kl_of_windows(found, i, row)
     if row.close is None:
         return
     for name, other in (("kl_mean", row.close.kl_mean), ("same_top1", row.close.same_top1)):
@@ -89,6 +90,20 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
     beside = [one for one in found.rows if one.length == row.length and (one.model, one.scales) == _split(REFERENCE)]
     if beside and not _near(row.close.ln_ratio, row.nll - beside[0].nll, open_ + DIGIT * abs(beside[0].nll)):
         yield f"rows.{i}.close.ln_ratio: {row.close.ln_ratio:g}, the rows have {row.nll - beside[0].nll:g}"
+
+
+def _kl_of_windows(found: Evaluation, i: int, row: Row) -> Iterator[str]:
+    """The mean KL of a row, and its error, are those of its windows."""
+    kl = found.window_kl.get(f"{row.length}/{row.model}/{row.scales}")
+    if not kl:
+        return
+    over, slack = mean_interval(kl), _left_open(kl)
+    if row.kl_mean is None or not _near(row.kl_mean, over.mean, slack):
+        said = "none" if row.kl_mean is None else f"{row.kl_mean:g}"
+        yield f"rows.{i}.kl_mean: {said}, its windows have {over.mean:g}"
+    se = None if row.close is None else row.close.kl_mean_se
+    if se is not None and len(kl) > 1 and not _near(se, over.se, slack / math.sqrt(len(kl) - 1)):
+        yield f"rows.{i}.close.kl_mean_se: {se:g}, its windows have {over.se:g}"
 
 
 def _count(found: Evaluation) -> int:
@@ -106,6 +121,8 @@ def _windows(found: Evaluation) -> Iterator[str]:
             yield f"window_nll: none of {name}, of which there is a row"
         for name in sorted(set(found.window_nll) - rows):
             yield f"window_nll.{name[:40]}: of no row"
+    if found.window_kl and (apart := set(found.window_kl) ^ set(found.window_nll)):
+        yield f"window_kl: not of the rows of window_nll, see {min(apart)[:40]}"
     counts = {"window_nll": len(next(iter(found.window_nll.values()), []))}
     counts |= {"documents": len(found.documents), "gain.windows": 0 if found.gain is None else found.gain.windows}
     counts |= {"text": int(said[1]) if said else 0}

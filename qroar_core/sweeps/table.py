@@ -17,7 +17,11 @@ from qroar_core.transforms.file import temporary_prefix, write_atomically
 
 CSV, PARQUET = "table.csv", "table.parquet"
 WHOLE = ("length", "windows", "seed")
-NUMBERS = ("factor", "nll", "nll_reference", "loss", "loss_low", "loss_high", "kl", "bytes_per_token", "seconds")
+KL_ENDS = ("kl_low", "kl_high")  # tables of before 2026-12 lack them
+NUMBERS = (
+    *("factor", "nll", "nll_reference", "loss", "loss_low", "loss_high", "kl"),
+    *(*KL_ENDS, "bytes_per_token", "seconds"),
+)
 
 
 def frame_of(rows: Sequence[SweepRow]) -> pd.DataFrame:
