@@ -53,7 +53,7 @@ def open_sweep() -> Measured | None:
         )
         row.form_submit_button("Open sweep", on_click=_open_typed, icon=":material/folder_open:")
     if not shown.folder:
-        st.info("No sweep is opened yet. Name the folder of one, or write its file below and start it.")
+        st.info("No sweep is opened yet. Name the folder of one, or start one on the Sweep page.")
         return None
     loss = _loss(shown)
     try:

@@ -15,18 +15,17 @@ import pandas as pd
 
 from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.number_of import number_of
-from qroar_core.plain_file import MIB, NotPlain, read_json, read_text, reason
+from qroar_core.plain_file import NotPlain, read_json, read_text, reason
 from qroar_core.result import Result
 from qroar_core.runs.folder import UNTUNED, answers_of
 from qroar_core.specs.tradeoff import Loss
 from qroar_core.statistics.intervals import ends_of_kl
 from qroar_core.sweeps.remedy_words import WORDS
 from qroar_core.sweeps.result import DONE, NOT_KEPT
-from qroar_core.sweeps.table import CSV, KL_ENDS, NUMBERS, WHOLE
+from qroar_core.sweeps.table import CSV, KL_ENDS, LARGEST, NUMBERS, WHOLE
 from qroar_core.tradeoffs.measured import Measured
 from qroar_core.tradeoffs.point import Point, SetupKey
 
-LARGEST = 256 * MIB  # bytes of a table
 CELL = re.compile(r"\w[\w.-]{0,119}")  # name of a cell's folder: no path leads out of the root by it
 REFERENCE = "reference/identity"
 NEEDED = (
