@@ -16,8 +16,8 @@ if loaded is not None:
     setting = require_setting(loaded)
     status_bar(loaded, setting)
 st.markdown(
-    "One file multiplies these lists into cells, and each cell is measured once, on the same held-out windows. What a "
-    "list begins with is that of the model and the setup in view."
+    "A sweep measures every combination of these lists on the same held-out windows, each once. The lists begin with "
+    "the model and the setup in view."
 )
 asked = sweep_form(loaded, setting)
 show_sweep(asked, setting)

@@ -65,6 +65,15 @@ def test_the_front_and_the_cheapest_of_the_planted_table(sweep):
     assert "No quantized cache is shown" in read(sweep, max_loss=0.001).sentences[0]
 
 
+def test_marks_of_the_front_and_the_choice_are_round_and_no_remedys(sweep):
+    """The caption names them as filled and open ones: nothing that tells traces apart by shape may change them."""
+    (drawn,) = read(sweep).pictures("bytes")
+    symbols = {trace.name: trace.marker.symbol for trace in drawn.figure.data if "markers" in trace.mode}
+    assert symbols["front: significant"] == "hexagon2"
+    assert symbols["front: gain not significant"] == "hexagon2-open"
+    assert symbols["chosen"] == "octagon-open"
+
+
 def test_without_the_cells_intervals_must_not_overlap_and_that_is_said(sweep):
     found = qroar.tradeoff(sweep / "sweep", cells=sweep / "elsewhere")
     assert [step.significant for step in found.setups[0].steps] == [True, True, False, True, True]
