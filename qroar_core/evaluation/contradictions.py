@@ -16,7 +16,7 @@ from itertools import pairwise
 from scipy.special import stdtrit  # Student's t; scipy.stats takes half a second to import
 
 from qroar_core.evaluation.findings import Means, findings
-from qroar_core.evaluation.kl_report_contradictions import kl_report_against
+from qroar_core.evaluation.kl_report_contradictions import kl_report_against, window_kl_against
 from qroar_core.evaluation.result import Evaluation, PositionCurve, Row
 from qroar_core.evaluation.sentence_check import DIGIT, sentences_against
 from qroar_core.scale_search.gain import contradicts, on_held_out
@@ -32,6 +32,7 @@ def contradictions_of(found: Evaluation) -> Iterator[str]:
     for i, row in enumerate(found.rows):
         yield from _row(found, i, row)
     yield from _windows(found)
+    yield from window_kl_against(found)
     yield from _positions(found)
     if found.window_nll:
         yield from _findings(found)
@@ -77,7 +78,6 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
             yield f"rows.{i}.nll: {row.nll:g}, its windows have {over.mean:g}"
         if len(means) > 1 and not _near(row.nll_se, over.se, slack / math.sqrt(len(means) - 1)):
             yield f"rows.{i}.nll_se: {row.nll_se:g}, its windows have {over.se:g}"
-    yield from _kl_of_windows(found, i, row)
     if row.close is None:
         return
     for name, other in (("kl_mean", row.close.kl_mean), ("same_top1", row.close.same_top1)):
@@ -87,23 +87,9 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
     yield from (f"rows.{i}.close.{said}" for said in kl_report_against(row.close, _count(found), means, plain))
     if row.kl_p99 is not None and not _near(row.kl_p99, row.close.kl.get("99", math.nan)):
         yield f"rows.{i}.kl_p99: {row.kl_p99:g}, close has another"
-    beside = [one for one in found.rows if one.length == row.length and (one.model, one.scales) == _split(REFERENCE)]
+    beside = [one for one in found.rows if one.length == row.length and f"{one.model}/{one.scales}" == REFERENCE]
     if beside and not _near(row.close.ln_ratio, row.nll - beside[0].nll, open_ + DIGIT * abs(beside[0].nll)):
         yield f"rows.{i}.close.ln_ratio: {row.close.ln_ratio:g}, the rows have {row.nll - beside[0].nll:g}"
-
-
-def _kl_of_windows(found: Evaluation, i: int, row: Row) -> Iterator[str]:
-    """The mean KL of a row, and its error, are those of its windows."""
-    kl = found.window_kl.get(f"{row.length}/{row.model}/{row.scales}")
-    if not kl:
-        return
-    over, slack = mean_interval(kl), _left_open(kl)
-    if row.kl_mean is None or not _near(row.kl_mean, over.mean, slack):
-        said = "none" if row.kl_mean is None else f"{row.kl_mean:g}"
-        yield f"rows.{i}.kl_mean: {said}, its windows have {over.mean:g}"
-    se = None if row.close is None else row.close.kl_mean_se
-    if se is not None and len(kl) > 1 and not _near(se, over.se, slack / math.sqrt(len(kl) - 1)):
-        yield f"rows.{i}.close.kl_mean_se: {se:g}, its windows have {over.se:g}"
 
 
 def _count(found: Evaluation) -> int:
@@ -121,8 +107,6 @@ def _windows(found: Evaluation) -> Iterator[str]:
             yield f"window_nll: none of {name}, of which there is a row"
         for name in sorted(set(found.window_nll) - rows):
             yield f"window_nll.{name[:40]}: of no row"
-    if found.window_kl and (apart := set(found.window_kl) ^ set(found.window_nll)):
-        yield f"window_kl: not of the rows of window_nll, see {min(apart)[:40]}"
     counts = {"window_nll": len(next(iter(found.window_nll.values()), []))}
     counts |= {"documents": len(found.documents), "gain.windows": 0 if found.gain is None else found.gain.windows}
     counts |= {"text": int(said[1]) if said else 0}
@@ -300,11 +284,6 @@ class _Slack:
             if said is None or follows is None or not _near(said, follows, open_ + (reach if i else 0)):
                 shown = "none" if said is None else f"{said:g}"
                 yield f"{name}.{field}: {shown}, its windows have {follows if follows is None else f'{follows:g}'}"
-
-
-def _split(key: str) -> tuple[str, str]:
-    model, _, scales = key.partition("/")
-    return model, scales
 
 
 def _left_open(values: Sequence[float]) -> float:
