@@ -63,6 +63,7 @@ def rows_of(
             held: list[Cell] = []  # by other processes: asked again once all else is done
             for cell in left:
                 told = _told(on_step, cell, len(made), len(cells))
+                told(Step("sweep", 0, 1, "look for what is finished"))  # thousands may be, and it can be stopped there
                 row = run_cell(cell, shared, root, told, compute=False)
                 if row is None and spent.left:
                     try:

@@ -219,7 +219,7 @@ def test_a_start_is_a_job_that_fills_the_table(app, roots, monkeypatch):
 
 
 def test_a_cancelled_sweep_goes_on(app, roots, monkeypatch):
-    """The real sweep of the demo, stopped behind its first cell; what is finished stands in its table."""
+    """A sweep of the demo with planted evaluations, stopped behind its first cell, which stands in its table."""
     from pages.state.session import manager
 
     compute = one_process.run_cell
