@@ -51,7 +51,7 @@ def finished_cells(root: Path) -> list[FinishedCell]:
         folders = sorted(filter(Path.is_dir, root.iterdir()), key=lambda one: one.stat().st_mtime, reverse=True)
     except OSError:
         return []
-    found = []
+    found: list[FinishedCell] = []
     for folder in folders[:MOST]:
         with suppress(BadOutput, OSError, KeyError, TypeError, IndexError, ZeroDivisionError):
             found += _finished(folder)
@@ -97,7 +97,7 @@ def _stage(cell: Cell) -> str:
 
 def memory_of(cells: Sequence[Cell], device: str, dtype: str) -> Mapping[str, int]:
     """Bytes that the cell which needs most takes, by model. Models that are not on this disk are left out."""
-    found = {}
+    found: dict[str, int] = {}
     for model in dict.fromkeys(cell.model for cell in cells):
         if model == "demo" or Path(model).expanduser().exists():
             with suppress(QRoarError):  # what is wrong with it, its cells say
