@@ -30,6 +30,7 @@ def pages() -> dict[str, list]:
             st.Page("pages/tune.py", title="Tune", icon=":material/tune:"),
             st.Page("pages/evaluate.py", title="Evaluate", icon=":material/balance:"),
             st.Page("pages/remedies.py", title="Remedies", icon=":material/leaderboard:"),
+            st.Page("pages/sweep.py", title="Sweep", icon=":material/grid_view:"),
             st.Page("pages/tradeoff.py", title="Trade-off", icon=":material/query_stats:"),
             st.Page("pages/retrieval.py", title="Retrieval", icon=":material/key:"),
             st.Page("pages/evidence.py", title="Evidence", icon=":material/fact_check:"),

@@ -4,6 +4,7 @@ The demo model is loaded and tuned; the diagnosis shown is a synthetic one of 32
 channels, once of 1,024 positions and once of 131,072. A widget's interaction reruns its page (or a fragment of
 it, which is less), so one rerun is what a person waits for, the browser's drawing aside. What was drawn before is
 remembered, so each timed interaction asks for something new where the page can show it; `opened` is the first drawing.
+The Trade-off page shows a sweep of 2,000 cells, and the Sweep page asks for as many.
 Of what no stage of the demo has run here (remedies, retrieval, evidence) a page shows its form.
 """
 
@@ -24,7 +25,11 @@ from benchmarks.synthetic import inflated
 ROOT = Path(__file__).parents[1]
 LENGTHS = (1024, 131_072)
 PAGES = tuple(path.stem for path in sorted((ROOT / "pages").glob("*.py")))
-CHOSEN = {"tails": "tail layer", "outliers": "outlier layer"}  # a menu whose every entry is another figure
+CHOSEN = {  # a widget whose every value is another figure, or another file
+    **{"tails": "tail layer", "outliers": "outlier layer"},
+    **{"tradeoff": "tradeoff batch", "sweep": "sweep minutes"},
+}
+CELLS = 2000  # of the sweep that is opened, and of the one that is asked for
 STEPS: dict[str, tuple[str, str, tuple]] = {  # arguments of each Learn step, its slider, positions never asked before
     "clocks": ("HEADS[0]", "learn_position", (310, 320, 330, 340, 350)),
     "window": ("HEADS[0]", "learn_length", (1.5, 2.0, 3.0, 6.0, 8.0)),
@@ -71,7 +76,13 @@ def measured(
     """Page -> median seconds of an interaction, bytes of its largest figure, seconds of its first drawing."""
     from streamlit.testing.v1 import AppTest
 
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    with tempfile.TemporaryDirectory() as folder:
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+        app.query_params.update(_swept(Path(folder)))
+        return _of_pages(app, length, sizes, repeats)
+
+
+def _of_pages(app: Any, length: int, sizes: Mapping[str, int], repeats: int) -> dict[str, tuple[float, int, float]]:
     app.query_params["model"], app.query_params["length"] = "demo", str(length)
     app.run()
     next(b for b in app.button if b.label == "Demo model").click().run()
@@ -85,6 +96,28 @@ def measured(
         sizes = [len(chart.proto.spec.encode()) for chart in app.get("plotly_chart")]
         out[page] = _interaction(app, CHOSEN.get(page), tuple(range(1, repeats + 1))), max(sizes, default=0), opened
     return out
+
+
+def _swept(folder: Path) -> dict[str, str]:
+    """A finished sweep of `CELLS` cells in this folder, and the parameters that open it, and ask for as many."""
+    import json
+
+    from qroar_core.sweeps.cell import Cell
+    from qroar_core.sweeps.result import SweepRow
+    from qroar_core.sweeps.table import frame_of, write_table
+
+    remedies, rows = ("none", "scales", "rotation", "scales+angles"), []
+    for at in range(CELLS):
+        quantizer, remedy = {"kv": f"int{at // len(remedies)}"}, remedies[at % len(remedies)]
+        cell = Cell("demo", {"method": "yarn", "factor": 4}, 256, quantizer, remedy, "technical", 0, 8)
+        lost, size = 40 / (100 + at) - 0.001 * (at % 4), 100.0 + at // 4
+        ends = {"loss_low": lost - 0.01, "loss_high": lost + 0.01}
+        nll = {"nll": 2 + lost, "nll_reference": 2.0, "loss": lost, "kl": lost}
+        rows.append(SweepRow.of(cell, **nll, **ends, bytes_per_token=size, status="done", run=f"cell-{at}"))
+    write_table(folder, frame_of(rows))
+    seeds = ", ".join(map(str, range(CELLS // 16)))
+    asked = {"seeds": seeds, "formats": ["int2", "int3", "int4", "int8"], "remedies": remedies}
+    return {"tradeoff": json.dumps({"folder": str(folder)}), "sweep": json.dumps(asked)}
 
 
 def slider(step: str) -> float:

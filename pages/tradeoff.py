@@ -3,7 +3,6 @@
 import streamlit as st
 
 from pages.forms.open_run import to_opened
-from pages.forms.sweep_file import sweep_file
 from pages.forms.tradeoff import open_sweep
 from pages.state import session
 from pages.state.widget_state import delivered
@@ -14,10 +13,9 @@ from pages.views.tradeoff import show_tradeoff
 
 to_opened()
 glossary.title("Trade-off")
-loaded, setting = session.model(), None
+loaded = session.model()
 if loaded is not None:
-    setting = require_setting(loaded)
-    status_bar(loaded, setting)
+    status_bar(loaded, require_setting(loaded))
 st.markdown(
     "Which cache format, with which remedy, for how much memory? A sweep measures many on the same held-out windows; "
     "here they stand beside each other."
@@ -25,7 +23,6 @@ st.markdown(
 found = open_sweep()
 if found is not None:
     show_tradeoff(found)
-with st.expander("Write the file of a sweep", expanded=found is None):
-    sweep_file(loaded, setting)
 delivered()
+st.page_link("pages/sweep.py", label="Write the file of a sweep, and start it", icon=":material/grid_view:")
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

@@ -77,7 +77,7 @@ def _open_typed() -> None:
 def _open_run(entry: RunRecord, asked: str) -> None:
     """Make the run's setting this visitor's choice; its model may have to be loaded."""
     now, loaded, opening = choice(), model(), _opening()
-    new = replace(restored(entry), tradeoff=now.tradeoff)  # which may have led here
+    new = replace(restored(entry), tradeoff=now.tradeoff, sweep=now.sweep)  # which may have led here
     if is_foreign(entry):
         take_in(entry)
     if entry.path.parent != runs_root():

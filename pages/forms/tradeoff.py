@@ -53,7 +53,7 @@ def open_sweep() -> Measured | None:
         )
         row.form_submit_button("Open sweep", on_click=_open_typed, icon=":material/folder_open:")
     if not shown.folder:
-        st.info("No sweep is opened yet. Name the folder of one, or write its file below and start it.")
+        st.info("No sweep is opened yet. Name the folder of one, or start one on the Sweep page.")
         return None
     loss = _loss(shown)
     try:
@@ -96,12 +96,13 @@ def tradeoff_form(setups: list[SetupKey]) -> TradeoffChoice:
     )
     if len(setups) > 1:
         at = st.selectbox("Setup", range(len(setups)), key="tradeoff setup", format_func=lambda one: setups[one].words)
-    one, two, three = st.columns(3)
+    one, two, three, four = st.columns(4)
     help_ = f"The chosen format loses less than this, with the upper end of its interval. {term_help('Interval')}"
     limit = number(one, "Loss that is allowed", 0.0, 100.0, "tradeoff limit", step=0.01, format="%g", help=help_)
     length = number(two, "Context that is served, tokens", 1, LONGEST, "tradeoff length", step=1024)
     batch = number(three, "Texts at once", 1, MOST_TEXTS, "tradeoff batch")
-    axis = one_of("Memory", get_args(Axis), "tradeoff axis", format_func=AXIS_WORDS.__getitem__)
+    with four:
+        axis = one_of("Memory", get_args(Axis), "tradeoff axis", format_func=AXIS_WORDS.__getitem__)
     other = at != min(shown.setup, len(setups) - 1)
     asked = None if int(length) == usual or (other and shown.length is None) else int(length)
     new = replace(shown, max_loss=float(limit), length=asked, batch=int(batch), axis=axis, setup=at)

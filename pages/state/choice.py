@@ -89,6 +89,32 @@ class TradeoffChoice:
     setup: Annotated[int, Field(ge=0)] = 0
 
 
+Words = Annotated[str, Field(max_length=1000)]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepChoice:
+    """What the Sweep page asks for. None: what the page offers first, for the model and the setup in view.
+
+    Lists of numbers and of tables are kept as they were typed. A budget of 0 is none.
+    """
+
+    models: tuple[Words, ...] | None = None
+    methods: tuple[Words, ...] | None = None
+    factors: Words | None = None
+    formats: tuple[Words, ...] | None = None
+    quantizers: Words = ""
+    remedies: tuple[Words, ...] | None = None
+    lengths: Words | None = None
+    texts: tuple[Words, ...] | None = None
+    seeds: Words = "0"
+    windows: Annotated[int, Field(ge=2, le=256)] = 8
+    exclude: Words = ""
+    minutes: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    cells: Annotated[int, Field(ge=0, le=100_000)] = 0
+    folder: Words = "sweep"
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """None means the default of `setting.default_setting` for the loaded model.
@@ -122,13 +148,14 @@ class Choice:
     rope_search: RopeSearchSpec | None = None
     export: ToExport | None = None
     tradeoff: TradeoffChoice | None = None
+    sweep: SweepChoice | None = None
     lesson: str = FIRST_LESSON  # of the Learn page, the one that is opened
 
 
 # Fields that say nothing of the setting:
 BESIDE = (
     *("retrieval", "comparison", "controls", "prediction", "prediction_bands", "hand", "compared", "claims"),
-    *("export", "rope_search", "tradeoff", "lesson"),
+    *("export", "rope_search", "tradeoff", "sweep", "lesson"),
 )
 FORMERLY = {"comparison": "league"}  # parameters of links of before 2026-11-29
 _TEXT = ("model", "device", "dtype", "text", "bos", "run", "lesson")
@@ -163,6 +190,7 @@ _KINDS: tuple[Any, ...] = (  # of the fields, in their order: classes and annota
     RopeSearchSpec,
     ToExport,
     TradeoffChoice,
+    SweepChoice,
     str,
 )
 _KIND = {field.name: kind for field, kind in zip(fields(Choice), _KINDS, strict=True)}

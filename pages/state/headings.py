@@ -12,6 +12,7 @@ HEADINGS = {
     "Tune": "Tune",
     "Evaluate": "Evaluate",
     "Remedies": "Compare remedies",
+    "Sweep": "Measure many setups",
     "Trade-off": "Loss against memory",
     "Retrieval": "Retrieval",
     "Evidence": "Evidence",

@@ -46,6 +46,9 @@ TERMS = {  # name of a page in the menu: the terms of art that it uses, what it 
         *("Remedy", "SmoothAttention", "Hadamard rotation", "AWQ", "GPTQ", "Held-out", "Gap recovered", "Interval"),
         "Text checksum",
     ),
+    "Sweep": (
+        *("Quantizer", "K/V cache", "Interpolation", "Remedy", "Hadamard rotation", "Window", "Held-out", "RoPE"),
+    ),
     "Trade-off": (
         *("Pareto front", "K/V cache", "Quantizer", "Remedy", "NLL", "KL", "Needle", "Interval", "Window", "Held-out"),
     ),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli import tables
 from qroar_core.cli.options import OUT, SWEEP
@@ -60,6 +61,14 @@ def sweep(options: dict) -> None:
         raise BadSpec(f"{failed} of {number_of(len(frame), 'cell')} failed", where=options["file"], do=do)
 
 
+def _kl(row: dict[Hashable, Any]) -> str:
+    """KL with its interval, where they are known."""
+    if row["kl"] != row["kl"]:
+        return ""
+    ends = f" [{row['kl_low']:.4f}, {row['kl_high']:.4f}]" if row["kl_high"] == row["kl_high"] else ""
+    return f"{row['kl']:.4f}{ends}"
+
+
 def show(frame: pd.DataFrame) -> None:
     """A line a cell, how many there are of each status, and what keeps cells from being measured."""
     from qroar_core.sweeps.result import DONE
@@ -69,7 +78,7 @@ def show(frame: pd.DataFrame) -> None:
         [
             *(str(row[name]) for name in names),
             tables._with(row["loss"], row["loss_low"], row["loss_high"]) if row["status"] == DONE else "",
-            f"{row['kl']:.4f}" if row["kl"] == row["kl"] else "",
+            _kl(row),
             f"{row['bytes_per_token']:,.0f}" if row["status"] == DONE else "",
             row["status"],
         ]

@@ -16,7 +16,7 @@ from itertools import pairwise
 from scipy.special import stdtrit  # Student's t; scipy.stats takes half a second to import
 
 from qroar_core.evaluation.findings import Means, findings
-from qroar_core.evaluation.kl_report_contradictions import kl_report_against
+from qroar_core.evaluation.kl_report_contradictions import kl_report_against, window_kl_against
 from qroar_core.evaluation.result import Evaluation, PositionCurve, Row
 from qroar_core.evaluation.sentence_check import DIGIT, sentences_against
 from qroar_core.scale_search.gain import contradicts, on_held_out
@@ -32,6 +32,7 @@ def contradictions_of(found: Evaluation) -> Iterator[str]:
     for i, row in enumerate(found.rows):
         yield from _row(found, i, row)
     yield from _windows(found)
+    yield from window_kl_against(found)
     yield from _positions(found)
     if found.window_nll:
         yield from _findings(found)
@@ -86,7 +87,7 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
     yield from (f"rows.{i}.close.{said}" for said in kl_report_against(row.close, _count(found), means, plain))
     if row.kl_p99 is not None and not _near(row.kl_p99, row.close.kl.get("99", math.nan)):
         yield f"rows.{i}.kl_p99: {row.kl_p99:g}, close has another"
-    beside = [one for one in found.rows if one.length == row.length and (one.model, one.scales) == _split(REFERENCE)]
+    beside = [one for one in found.rows if one.length == row.length and f"{one.model}/{one.scales}" == REFERENCE]
     if beside and not _near(row.close.ln_ratio, row.nll - beside[0].nll, open_ + DIGIT * abs(beside[0].nll)):
         yield f"rows.{i}.close.ln_ratio: {row.close.ln_ratio:g}, the rows have {row.nll - beside[0].nll:g}"
 
@@ -283,11 +284,6 @@ class _Slack:
             if said is None or follows is None or not _near(said, follows, open_ + (reach if i else 0)):
                 shown = "none" if said is None else f"{said:g}"
                 yield f"{name}.{field}: {shown}, its windows have {follows if follows is None else f'{follows:g}'}"
-
-
-def _split(key: str) -> tuple[str, str]:
-    model, _, scales = key.partition("/")
-    return model, scales
 
 
 def _left_open(values: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from qroar_core.evaluation.result import KLReport
+from qroar_core.evaluation.result import Evaluation, KLReport, Row
 from qroar_core.evaluation.sentence_check import DIGIT
 from qroar_core.statistics.intervals import mean_interval
 
@@ -28,6 +28,28 @@ def kl_report_against(
         open_ = DIGIT * (max(map(abs, mine)) + max(map(abs, reference))) / math.sqrt(len(mine) - 1)
         if abs(close.ln_ratio_se - apart) > open_ + DIGIT * (close.ln_ratio_se + apart) + 1e-12:
             yield f"ln_ratio_se: {close.ln_ratio_se:g}, its windows have {apart:g}"
+
+
+def window_kl_against(found: Evaluation) -> Iterator[str]:
+    """What of mean KL, and of their errors, is not that of the windows; nothing where the KL of these is not known."""
+    if not found.window_kl:
+        return
+    if apart := set(found.window_kl) ^ set(found.window_nll):
+        yield f"window_kl: not of the rows of window_nll, see {min(apart)[:40]}"
+    for i, row in enumerate(found.rows):
+        kl = found.window_kl.get(f"{row.length}/{row.model}/{row.scales}", [])
+        if kl:
+            yield from (f"rows.{i}.{said}" for said in _means_of_windows(row, kl))
+
+
+def _means_of_windows(row: Row, kl: list[float]) -> Iterator[str]:
+    over, open_ = mean_interval(kl), DIGIT * max(map(abs, kl)) + 1e-12
+    if row.kl_mean is None or abs(row.kl_mean - over.mean) > open_ + DIGIT * (row.kl_mean + over.mean):
+        said = "none" if row.kl_mean is None else f"{row.kl_mean:g}"
+        yield f"kl_mean: {said}, its windows have {over.mean:g}"
+    se = None if row.close is None else row.close.kl_mean_se
+    if se is not None and len(kl) > 1 and abs(se - over.se) > open_ / math.sqrt(len(kl) - 1) + DIGIT * (se + over.se):
+        yield f"close.kl_mean_se: {se:g}, its windows have {over.se:g}"
 
 
 def _percentiles(close: KLReport) -> Iterator[str]:

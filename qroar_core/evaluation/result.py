@@ -151,6 +151,7 @@ class Evaluation(Result):
     stride: int | None = None  # tokens that windows slided by, each scoring so many; None: one window per text
     # "length/model/scales" -> mean NLL of each window
     window_nll: Annotated[dict[str, list[float]], axes("window")] = {}
+    window_kl: Annotated[dict[str, list[NotNegative]], axes("window")] = {}  # the same, mean KL; older files have none
     positions: PositionCurve | None = None
     rotation: RotationFinding | None = None
     tie: TieFinding | None = None

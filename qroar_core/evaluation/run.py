@@ -84,6 +84,7 @@ def run(
     named = _conditions(rope, quant, tuned, smooth, spec.rotation, rotation_tuned)
     rows: list[Row] = []
     nll: dict[str, list[float]] = {}
+    kl: dict[str, list[float]] = {}
     done, total = 0, len(lengths) * len(named)
     curves: dict[str, list[list[float]]] = {}
     for length in lengths:
@@ -98,6 +99,7 @@ def run(
                 reference = reference or seen
                 rows.append(_row(length, one, seen, reference))
                 nll[f"{length}/{one.key}"] = seen.per_window
+                kl[f"{length}/{one.key}"] = _apart(seen).kl.double().clamp_min(0).mean(1).tolist()
                 if length == max(lengths):
                     curves[one.key] = _curve(seen.nll, stride)
                 done += 1
@@ -111,6 +113,7 @@ def run(
         f"{replacing(loaded, rope)}{what_a_query_reads(quant)}",
         stride=spec.stride,
         window_nll=nll,
+        window_kl=kl,
         positions=position_curve(_curve_positions(longest, stride), curves, spec.confidence),
         **findings(at_longest, longest, spec.confidence, texts.documents, where),
     )
@@ -219,7 +222,7 @@ def _by_text(seen: TokenLosses, texts: int) -> TokenLosses:
 
 def _row(length: int, one: _Named, seen: TokenLosses, reference: TokenLosses) -> Row:
     over = mean_interval(seen.per_window)
-    apart = seen.apart or Divergence(torch.zeros_like(seen.nll), torch.ones_like(seen.nll, dtype=torch.bool))
+    apart = _apart(seen)
     close = kl_report(reference.nll, seen.nll, apart.kl, apart.same_top1)
     return Row(
         length=length,
@@ -234,6 +237,11 @@ def _row(length: int, one: _Named, seen: TokenLosses, reference: TokenLosses) ->
         same_top1=close.same_top1,
         close=close,
     )
+
+
+def _apart(seen: TokenLosses) -> Divergence:
+    """From the reference, which is not apart from itself."""
+    return seen.apart or Divergence(torch.zeros_like(seen.nll), torch.ones_like(seen.nll, dtype=torch.bool))
 
 
 def _curve(nll: Tensor, stride: int) -> list[list[float]]:

@@ -48,8 +48,8 @@ def sweep(
         cpus: cores and threads of each worker; None: this machine's divided among `workers`, 4 with `address`.
         on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
     Returns:
-        One row a cell: its settings, `nll`, `nll_reference`, `loss` with its 95 % interval and `kl` (nats a token),
-        `bytes_per_token` of K and V, `seconds`, `status` (`done`, `failed` or `not run`), `why`, `run`.
+        One row a cell: its settings, `nll`, `nll_reference`, `loss` and `kl` with their 95 % intervals (nats a
+        token), `bytes_per_token` of K and V, `seconds`, `status` (`done`, `failed` or `not run`), `why`, `run`.
     Raises:
         BadSpec: a key or value of the file that is not known; Ray is not installed or does not answer.
         BadOutput: `out` is no sweep, or cannot be written.

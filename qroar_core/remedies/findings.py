@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 from qroar_core.evaluation.findings import by_document
@@ -29,7 +30,7 @@ class MeasuredRemedy:
     tied_reference: list[float] | None = None  # the unquantized model under the remedy's tie
     calibration: str = ""
     kept_layers: tuple[int, ...] = ()
-    kl: float | None = None
+    window_kl: list[float] | None = None
 
 
 def remedy_rows(reference: Sequence[float], measured: Sequence[MeasuredRemedy], confidence: float) -> list[RemedyRow]:
@@ -52,8 +53,9 @@ def remedy_rows(reference: Sequence[float], measured: Sequence[MeasuredRemedy], 
             note=one.note,
             calibration=one.calibration,
             kept_layers=list(one.kept_layers),
-            kl=one.kl,
+            kl=None if one.window_kl is None else fmean(one.window_kl),
             window_nll=one.window_nll,
+            window_kl=one.window_kl,
         )
         if one.window_nll is not plain:
             gain = paired_interval(plain, one.window_nll, confidence)

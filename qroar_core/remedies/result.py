@@ -57,6 +57,7 @@ class RemedyRow(Result):
     kept_layers: Annotated[list[int], axes(ANY)] = []
     kl: float | None = None  # to the unquantized model, mean over tokens; None where it was not measured
     window_nll: Annotated[list[float], axes("window")]
+    window_kl: Annotated[list[float], axes("window")] | None = None  # whose mean `kl` is; older files have none
 
     @property
     def about(self) -> Remedy:

@@ -223,8 +223,9 @@ class _Comparison:
         on_top = remedy.about.takes_scales and not remedy.about.alone
         no_op = self.no_op(remedy.quant) if on_top else ""
         kept = ready.quant.keep_layers
-        kl = None if losses.apart is None else float(losses.apart.kl.double().mean())
-        return MeasuredRemedy(remedy.method, losses.per_window, no_op=no_op, note=ready.note, kept_layers=kept, kl=kl)
+        kl = None if losses.apart is None else losses.apart.kl.double().mean(1).tolist()
+        nll = losses.per_window
+        return MeasuredRemedy(remedy.method, nll, no_op=no_op, note=ready.note, kept_layers=kept, window_kl=kl)
 
     def on_top(self, remedy: ApplicableRemedy, ready: Prepared) -> Iterator[MeasuredRemedy]:
         """Band scales, and angles where asked, searched on the model as it stands now; or a rotation at run time."""

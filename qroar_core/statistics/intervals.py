@@ -72,6 +72,14 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     return Interval(mean, mean - reach, mean + reach, se)
 
 
+def ends_of_kl(mean: float, se: float | None, windows: int) -> tuple[float | None, float | None]:
+    """Student's t interval of a mean KL over windows, 95 %, which is not below 0; None where its error is not known."""
+    if se is None or windows < 2:
+        return None, None
+    reach = float(stdtrit(windows - 1, 0.975)) * se
+    return max(0.0, mean - reach), mean + reach
+
+
 def paired_interval(before: Sequence[float], after: Sequence[float], confidence: float = 0.95) -> Interval:
     """Interval of mean(before - after), paired by position; positive means `after` is lower.
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.picture import COLOURS, Picture, framed
 from qroar_core.sweeps.result import DONE, NOT_KEPT
+from qroar_core.sweeps.table import KL_ENDS
 
 SYMBOLS = ("circle", "diamond", "square", "star", "cross", "triangle-up", "x")
 SHOWN = ("model", "rope", "factor", "length", "quantizer", "text", "seed")
@@ -41,7 +42,7 @@ def loss_by_bytes(frame: pd.DataFrame) -> Picture | None:
     return Picture(
         "What does each cache lose, and what does it take?",
         figure,
-        done[[*SHOWN, "remedy", "bytes_per_token", "loss", "loss_low", "loss_high", "kl"]],
+        done[[*SHOWN, "remedy", "bytes_per_token", "loss", "loss_low", "loss_high", "kl", *KL_ENDS]],
         "NLL on held-out text minus that of the unquantized model under the same interpolation; bars are 95 % "
         "intervals, paired over windows.",
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qroar_core.errors import BadOutput
+from qroar_core.errors import BadOutput, Cancelled
 from qroar_core.progress import OnStep, Step
 from qroar_core.sweeps.cell import Cell, in_groups
 from qroar_core.sweeps.claims import POLL, Held, Watch
@@ -43,7 +44,7 @@ def no_rows(rows: list[SweepRow]) -> None:
 def rows_of(
     cells: Sequence[Cell], spent: Spent, root: Path, shared: SharedWork, on_step: OnStep, on_rows: OnRows = no_rows
 ) -> list[SweepRow]:
-    """A row a cell, in their order; `on_rows` is called with all of them now and then.
+    """A row a cell, in their order; `on_rows` is called with all of them now and then, and when it is stopped.
 
     Raises:
         Cancelled: raised by `on_step`.
@@ -57,28 +58,34 @@ def rows_of(
 
     left = [cell for group in in_groups(list(cells)) for cell in group]
     watch = Watch()
-    while left:
-        held: list[Cell] = []  # by other processes: asked again once all else is done
-        for cell in left:
-            told = _told(on_step, cell, len(made), len(cells))
-            row = run_cell(cell, shared, root, told, compute=False)
-            if row is None and spent.left:
-                try:
-                    row = run_cell(cell, shared, root, told)
-                    spent.cells += 1
-                except Held as other:
-                    row = _given_up(cell, other, watch)
-                    if row is None:
-                        held.append(cell)
-                        told(Step("sweep", 0, 1, f"waiting for {other.holder.words}"))
-            if row is not None:
-                made[place[id(cell)]] = row
-            if time.monotonic() - written > EVERY:
-                on_rows(so_far())
-                written = time.monotonic()
-        if len(held) == len(left):
-            time.sleep(POLL)
-        left = held
+    try:
+        while left:
+            held: list[Cell] = []  # by other processes: asked again once all else is done
+            for cell in left:
+                told = _told(on_step, cell, len(made), len(cells))
+                told(Step("sweep", 0, 1, "look for what is finished"))  # thousands may be, and it can be stopped there
+                row = run_cell(cell, shared, root, told, compute=False)
+                if row is None and spent.left:
+                    try:
+                        row = run_cell(cell, shared, root, told)
+                        spent.cells += 1
+                    except Held as other:
+                        row = _given_up(cell, other, watch)
+                        if row is None:
+                            held.append(cell)
+                            told(Step("sweep", 0, 1, f"waiting for {other.holder.words}"))
+                if row is not None:
+                    made[place[id(cell)]] = row
+                if time.monotonic() - written > EVERY:
+                    on_rows(so_far())
+                    written = time.monotonic()
+            if len(held) == len(left):
+                time.sleep(POLL)
+            left = held
+    except Cancelled:
+        with suppress(BadOutput):  # what is finished can be looked at until it goes on
+            on_rows(so_far())
+        raise
     return so_far()
 
 

@@ -61,10 +61,10 @@ def bytes_needed(cells: Sequence[dict[str, Any]], dtype: str, gpu: bool, where: 
         needed = needed_memory.read(found[0].model, torch.device("cuda" if gpu else "cpu"), dtype)
     except Exception:  # loading says what is wrong with it
         return 0, 0
-    return max(needed.of(*_asked(cell, needed.native)) for cell in found), needed.weights + needed_memory.PROCESS
+    return max(needed.of(*asked_of(cell, needed.native)) for cell in found), needed.weights + needed_memory.PROCESS
 
 
-def _asked(cell: Cell, native: int) -> tuple[int, int, bool]:
+def asked_of(cell: Cell, native: int) -> tuple[int, int, bool]:
     """Tokens of a window, tokens of the text that a search reads, whether weights are copied."""
     length = cell.length or math.ceil(native * float(cell.rope.get("factor", 1.0)))
     searched = cell.remedy != NONE and WORDS[cell.remedy].condition != "quantized/rotation"

@@ -15,7 +15,8 @@ NOT_KEPT = "not kept: a run applies no scales"
 class SweepRow:
     """One cell with what was measured; NLL, loss and KL in nats per token. None: not measured.
 
-    `loss` is `nll` minus `nll_reference`, with its 95 % interval paired over windows. `bytes_per_token`: of K and V
+    `loss` is `nll` minus `nll_reference`, with its 95 % interval paired over windows. That of `kl` is over the same
+    windows; cells that an older version measured may have none. `bytes_per_token`: of K and V
     over all layers and KV heads, at 16 bits where the cache is not quantized, kept layers among them. `kept`:
     whether a run applies the scales found, whose `nll` this is; where it does not, what it loses is the row of
     `none`. `seconds`: what this cell took beyond what it shares with cells before it. `why`: the one line of a cell
@@ -38,6 +39,8 @@ class SweepRow:
     loss_low: float | None = None
     loss_high: float | None = None
     kl: float | None = None
+    kl_low: float | None = None
+    kl_high: float | None = None
     bytes_per_token: float | None = None
     kept: str = ""
     seconds: float | None = None

@@ -24,7 +24,7 @@ from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.stage_files import file_of
 from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, QuantSpec
-from qroar_core.statistics.intervals import paired_interval
+from qroar_core.statistics.intervals import ends_of_kl, mean_interval, paired_interval
 from qroar_core.sweeps.address import address, diagnosis_digest
 from qroar_core.sweeps.cell import Cell
 from qroar_core.sweeps.claims import Claims, Held
@@ -179,6 +179,7 @@ class _Work:
         """
         numbers = self._of_evaluation() if self.word.condition else self._of_comparison()
         loss = paired_interval(numbers.window_nll, numbers.window_nll_reference)
+        kl_low, kl_high = numbers.ends_of_kl
         seconds = Manifest.from_file(self.path / MANIFEST, BadOutput).stages.values()
         return SweepRow.of(
             replace(self.cell, length=self.length, windows=len(numbers.window_nll)),
@@ -188,6 +189,8 @@ class _Work:
             loss_low=loss.low,
             loss_high=loss.high,
             kl=numbers.kl,
+            kl_low=kl_low,
+            kl_high=kl_high,
             bytes_per_token=cache_bytes(self.loaded.geometry, numbers.quant, self.length),
             kept=self._kept() if self.word.kinds is not None else "",
             seconds=round(sum(seconds), 3),
@@ -209,7 +212,8 @@ class _Work:
         if self.cell.remedy == ROTATION:
             quant = evaluate.must_rotate(quant)
         mine = rows[name]
-        return _Numbers(mine.nll, rows[REFERENCE].nll, nll[name], nll[REFERENCE], mine.kl_mean, quant)
+        kl_se = None if mine.close is None else mine.close.kl_mean_se
+        return _Numbers(mine.nll, rows[REFERENCE].nll, nll[name], nll[REFERENCE], mine.kl_mean, kl_se, quant)
 
     def _of_comparison(self) -> _Numbers:
         found = Comparison.from_file(self.path / self.file, BadOutput)
@@ -219,7 +223,8 @@ class _Work:
         quant = BY_NAME[self.cell.remedy].under(self.setting.quant) or self.setting.quant
         quant = replace(quant, keep_layers=tuple(row.kept_layers))
         before = found.reference_window_nll
-        return _Numbers(row.nll, found.reference_nll, row.window_nll, before, row.kl, quant)
+        kl_se = None if row.window_kl is None else mean_interval(row.window_kl).se
+        return _Numbers(row.nll, found.reference_nll, row.window_nll, before, row.kl, kl_se, quant)
 
     def _kept(self) -> str:
         """Whether the run keeps what the search found, which is what the row's NLL is of."""
@@ -236,7 +241,13 @@ class _Numbers:
     window_nll: list[float]
     window_nll_reference: list[float]
     kl: float | None
+    kl_se: float | None  # over windows; None: not kept
     quant: QuantSpec
+
+    @property
+    def ends_of_kl(self) -> tuple[float | None, float | None]:
+        """The ends of its interval."""
+        return (None, None) if self.kl is None else ends_of_kl(self.kl, self.kl_se, len(self.window_nll))
 
 
 def _setting(cell: Cell, word: RemedyWord, loaded: LoadedModel) -> Setting:

@@ -73,14 +73,23 @@ def read_sweep(path: Path | str) -> Sweep:
         raise BadSpec(f"cannot be read: {reason(problem)}", where=str(path), do=f"give {EXAMPLE}") from problem
     except OSError as problem:
         raise BadSpec(f"cannot be read: {reason(problem)}", where=str(path), do="check the path") from problem
+    return sweep_of_text(text, str(path))
+
+
+def sweep_of_text(text: str, where: str) -> Sweep:
+    """The sweep that the text of a file says; `where` names the file in refusals.
+
+    Raises:
+        BadSpec: as `read_sweep`.
+    """
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as problem:
         mark = getattr(problem, "problem_mark", None)
         at = f" at line {mark.line + 1}" if mark is not None else ""
         said = f"is no YAML{at} ({getattr(problem, 'problem', None) or reason(problem)})"
-        raise BadSpec(said, where=str(path), do=f"write for example {EXAMPLE}") from problem
-    return sweep_of(content, str(path), text)
+        raise BadSpec(said, where=where, do=f"write for example {EXAMPLE}") from problem
+    return sweep_of(content, where, text)
 
 
 def sweep_of(content: object, where: str, text: str = "") -> Sweep:

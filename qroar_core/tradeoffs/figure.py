@@ -15,6 +15,8 @@ from qroar_core.tradeoffs.front import Step
 from qroar_core.tradeoffs.point import NO_REMEDY, Point
 from qroar_core.tradeoffs.table import table_of
 
+# Of the front and the choice: round ones that no remedy has, or `distinct_traces` would give them others
+SIGNIFICANT, NOT_SIGNIFICANT, CHOSEN = "hexagon2", "hexagon2-open", "octagon-open"
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down", "pentagon", "hourglass")
 MARKS = (BLUE, ORANGE, PINK, SKY, *COLOURS)  # of remedies; green is the front
 GREEN = "#009E73"
@@ -57,20 +59,20 @@ def draw(
                 y=[_short(one.loss) for one in mine],
                 mode="markers",
                 name=name if served else f"{name}: found, not kept",
-                marker={"color": colour, "symbol": symbol if served else f"{symbol}-open", "size": 9},
+                marker={"color": colour, "symbol": symbol if served else f"{symbol}-open", "size": 9 if few else 6},
                 error_y=_bars([one if few or id(one) in marked else None for one in mine], colour),
                 text=[figure_text(one.quantizer) for one in mine],
                 customdata=[[number[id(one)]] for one in mine],
                 hovertemplate=f"%{{text}}, {name}<br>%{{x:,}} {_unit(axis)}, %{{y:+.4f}}<extra></extra>",
             )
-    _front(figure, steps, known)
+    _front(figure, steps, known, few)
     if choice.point is not None:
         figure.add_scatter(
             x=[known[id(choice.point)]],
             y=[_short(choice.point.loss)],
             mode="markers",
             name="chosen",
-            marker={"color": GREEN, "symbol": "circle-open", "size": 20, "line": {"width": 3}},
+            marker={"color": GREEN, "symbol": CHOSEN, "size": 20, "line": {"width": 3}},
             hoverinfo="skip",
         )
     across = "K and V, bytes per token" if axis == "bytes" else f"K and V of {batch} x {length:,} tokens, GB"
@@ -100,7 +102,7 @@ def _title(choice: Choice, loss: Loss) -> str:
     return f"{choice.point.name} is the cheapest that loses {limit}"
 
 
-def _front(figure: go.Figure, steps: Sequence[Step], known: dict[int, float]) -> None:
+def _front(figure: go.Figure, steps: Sequence[Step], known: dict[int, float], few: bool) -> None:
     """The front as a staircase: what the least loss is with so much memory, and which of its points stand."""
     if not steps:
         return
@@ -112,7 +114,10 @@ def _front(figure: go.Figure, steps: Sequence[Step], known: dict[int, float]) ->
         name="front",
         hoverinfo="skip",
     )
-    for significant, name, symbol in ((True, "significant", "circle"), (False, "gain not significant", "circle-open")):
+    for significant, name, symbol, size in (
+        (True, "significant", SIGNIFICANT, 6),
+        (False, "gain not significant", NOT_SIGNIFICANT, 13 if few else 8),
+    ):
         mine = [step.point for step in steps if step.significant == significant]
         if mine:
             figure.add_scatter(
@@ -120,7 +125,7 @@ def _front(figure: go.Figure, steps: Sequence[Step], known: dict[int, float]) ->
                 y=[_short(one.loss) for one in mine],
                 mode="markers",
                 name=f"front: {name}",
-                marker={"color": GREEN, "symbol": symbol, "size": 5 if significant else 13},
+                marker={"color": GREEN, "symbol": symbol, "size": size},
                 hoverinfo="skip",
             )
 

@@ -21,11 +21,11 @@ from qroar_core.runs.record import RunRecord, read_record
 from qroar_core.specs import QuantSpec
 from qroar_core.specs.labels import quant_words
 from qroar_core.specs.tradeoff import Loss
-from qroar_core.statistics.intervals import paired_interval
+from qroar_core.statistics.intervals import ends_of_kl, paired_interval
 from qroar_core.statistics.proportions import wilson
 from qroar_core.tradeoffs.measured import Measured, geometry_at, quant_under
 from qroar_core.tradeoffs.point import NO_REMEDY, Point, SetupKey
-from qroar_core.tradeoffs.read_sweep import REFERENCE, digest, ends_of_kl, finite
+from qroar_core.tradeoffs.read_sweep import REFERENCE, digest, finite
 
 UNQUANTIZED = "unquantized cache"
 CONDITIONS = {  # of an evaluation -> the remedy; the scales found are named by what was searched
@@ -126,8 +126,7 @@ def _evaluated(entry: RunRecord, found: Evaluation, loss: Loss) -> Iterator[tupl
         if not reference or len(mine) != len(reference):
             continue
         if condition == REFERENCE:
-            zeros = tuple(0.0 for _ in reference) if loss == "nll" else ()
-            sample = digest(reference) if loss == "nll" else ""
+            zeros, sample = tuple(0.0 for _ in reference), digest(reference)
             yield row.length, Point(UNQUANTIZED, NO_REMEDY, 0.0, 0.0, 0.0, 0.0, zeros, sample, quantized=False)
             continue
         if condition not in CONDITIONS or (loss == "kl" and row.kl_mean is None):
@@ -139,7 +138,9 @@ def _evaluated(entry: RunRecord, found: Evaluation, loss: Loss) -> Iterator[tupl
             point = _of_windows(_format(entry), remedy, mine, reference)
         else:
             value, error = row.kl_mean or 0.0, row.close.kl_mean_se if row.close else None
-            point = Point(_format(entry), remedy, 0.0, value, *ends_of_kl(value, error, len(mine)))
+            units = tuple(found.window_kl.get(f"{row.length}/{condition}", ()))
+            ends, sample = ends_of_kl(value, error, len(mine)), digest(reference) if units else ""
+            point = Point(_format(entry), remedy, 0.0, value, *ends, units, sample)
         yield row.length, replace(point, served=not identity)
 
 

@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from scipy.special import stdtrit
 
 from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.number_of import number_of
-from qroar_core.plain_file import MIB, NotPlain, read_json, read_text, reason
+from qroar_core.plain_file import NotPlain, read_json, read_text, reason
 from qroar_core.result import Result
 from qroar_core.runs.folder import UNTUNED, answers_of
 from qroar_core.specs.tradeoff import Loss
+from qroar_core.statistics.intervals import ends_of_kl
 from qroar_core.sweeps.remedy_words import WORDS
 from qroar_core.sweeps.result import DONE, NOT_KEPT
-from qroar_core.sweeps.table import CSV, NUMBERS, WHOLE
+from qroar_core.sweeps.table import CSV, KL_ENDS, LARGEST, NUMBERS, WHOLE
 from qroar_core.tradeoffs.measured import Measured
 from qroar_core.tradeoffs.point import Point, SetupKey
 
-LARGEST = 256 * MIB  # bytes of a table
 CELL = re.compile(r"\w[\w.-]{0,119}")  # name of a cell's folder: no path leads out of the root by it
 REFERENCE = "reference/identity"
 NEEDED = (
@@ -36,10 +35,14 @@ NEEDED = (
 
 
 class Cell(NamedTuple):
-    """What a cell's folder says beside its row: NLL of each window, without and with quantizers, and of the KL."""
+    """What a cell's folder says beside its row: NLL of each window, without and with quantizers, and its KL.
+
+    Cells that an older version measured kept the error of the mean KL alone, or nothing of it.
+    """
 
     reference: tuple[float, ...]
     mine: tuple[float, ...]
+    kl: tuple[float, ...]
     kl_se: float | None
     kept_layers: tuple[int, ...]
 
@@ -71,9 +74,10 @@ def typed(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     missing = [name for name in NEEDED if name not in frame]
     if missing:
         raise BadOutput(f"has no column {missing[0]}", where=where, do=do)
-    numbers = [name for name in (*WHOLE, *NUMBERS) if name in NEEDED]
+    frame = frame.assign(**{name: math.nan for name in KL_ENDS if name not in frame})
+    numbers = [name for name in (*WHOLE, *NUMBERS) if name in (*NEEDED, *KL_ENDS)]
     try:
-        found = frame[list(NEEDED)].assign(**{name: pd.to_numeric(frame[name]) for name in numbers})
+        found = frame[[*NEEDED, *KL_ENDS]].assign(**{name: pd.to_numeric(frame[name]) for name in numbers})
     except (ValueError, TypeError) as problem:
         raise BadOutput(f"holds no number where one belongs: {reason(problem)}", where=where, do=do) from problem
     return found.astype(dict.fromkeys(numbers, "float64"))
@@ -94,7 +98,7 @@ def read_table(frame: pd.DataFrame, root: Path, loss: Loss, where: str) -> Measu
     done = frame[frame["status"] == DONE]
     if left := len(frame) - len(done):
         found.note(f"Left out, failed or not run: {left:,} of {number_of(len(frame), 'cell')}")
-    alone = unmeasured = 0
+    alone = older = unmeasured = 0
     for row in done.itertuples(index=False):
         if loss == "kl" and math.isnan(row.kl):
             unmeasured += 1
@@ -103,13 +107,20 @@ def read_table(frame: pd.DataFrame, root: Path, loss: Loss, where: str) -> Measu
         run = _folder(root, row.run)
         cell = None if run is None else _cell(run, row.remedy, int(row.length), row.nll == row.nll_reference)
         alone += cell is None
-        found.points.setdefault(key, []).append(_point(row, run, cell, loss))
+        point = _point(row, run, cell, loss)
+        older += cell is not None and not point.units
+        found.points.setdefault(key, []).append(point)
     if unmeasured:
         found.note(f"Left out, without a KL: {number_of(unmeasured, 'cell')}")
     if alone:
         found.note(
             f"The windows of {number_of(alone, 'cell')} are not below {root}: differences from these are judged by "
             "whether intervals overlap, which takes more to be significant than windows that are paired"
+        )
+    if older:
+        found.note(
+            f"An older version measured {number_of(older, 'cell')} and kept no KL of single windows: differences from "
+            "these are judged by whether intervals overlap"
         )
     return found
 
@@ -119,10 +130,12 @@ def _point(row: Any, run: Path | None, cell: Cell | None, loss: Loss) -> Point:
     value, low, high = row.loss, row.loss_low, row.loss_high
     units = tuple(a - b for a, b in zip(cell.mine, cell.reference, strict=True)) if cell else ()
     if loss == "kl":
-        value, units, low, high = row.kl, (), None, None
+        value, low, high = row.kl, row.kl_low, row.kl_high
+        units = cell.kl if cell else ()
         if not quantized:
             low = high = value
-        elif cell is not None:
+            units = tuple(0.0 for _ in cell.mine) if cell else ()
+        elif math.isnan(high) and cell is not None:
             low, high = ends_of_kl(value, cell.kl_se, len(cell.mine))
     return Point(
         quantizer=row.quantizer,
@@ -138,14 +151,6 @@ def _point(row: Any, run: Path | None, cell: Cell | None, loss: Loss) -> Point:
         kept_layers=cell.kept_layers if cell else (),
         quantized=quantized,
     )
-
-
-def ends_of_kl(value: float, error: float | None, windows: int) -> tuple[float | None, float | None]:
-    """Student's t interval of a mean KL over windows, which is not below 0; None where its error is not known."""
-    if error is None or windows < 2:
-        return None, None
-    reach = float(stdtrit(windows - 1, 0.975)) * error
-    return max(0.0, value - reach), value + reach
 
 
 def digest(values: tuple[Any, ...]) -> str:
@@ -179,9 +184,12 @@ def _cell(run: Path, remedy: str, length: int, unquantized: bool) -> Cell | None
         reference, mine = (_floats(said["window_nll"][f"{length}/{name}"]) for name in (REFERENCE, condition))
         rows = {f"{row['model']}/{row['scales']}": row for row in said["rows"] if row["length"] == length}
         error = (rows[condition].get("close") or {}).get("kl_mean_se")
+        kl = _floats(said.get("window_kl", {}).get(f"{length}/{condition}", ()))
     except (KeyError, TypeError, AttributeError) as problem:
         raise _broken(path) from problem
-    return Cell(reference, mine, None if error is None else float(error), ())
+    if kl and len(kl) != len(mine):
+        raise _broken(path)
+    return Cell(reference, mine, kl, None if error is None else float(error), ())
 
 
 def _compared(path: Path, remedy: str) -> Iterator[Cell]:
@@ -191,13 +199,10 @@ def _compared(path: Path, remedy: str) -> Iterator[Cell]:
         for row in said["rows"]:
             if row["method"] == remedy and not row.get("band_scales"):
                 kept = tuple(int(layer) for layer in row.get("kept_layers", ()))
-                error = row.get("kl_mean_se")
-                yield Cell(
-                    _floats(said["reference_window_nll"]),
-                    _floats(row["window_nll"]),
-                    None if error is None else float(error),
-                    kept,
-                )
+                kl = _floats(row.get("window_kl") or ())
+                if kl and len(kl) != len(row["window_nll"]):
+                    raise _broken(path)
+                yield Cell(_floats(said["reference_window_nll"]), _floats(row["window_nll"]), kl, None, kept)
     except (KeyError, TypeError, AttributeError) as problem:
         raise _broken(path) from problem
 

@@ -40,6 +40,7 @@ def test_the_table_needs_a_folder_of_its_own(capfd, file, tmp_path):
 def done(sweep, out, **options):
     """Every cell but those of a rotation, which fail; the last is left by the budget."""
     measured = {"nll": 2.5, "nll_reference": 2.0, "loss": 0.5, "loss_low": 0.25, "loss_high": 0.75, "kl": 0.125}
+    measured |= {"kl_low": 0.0625, "kl_high": 0.1875}
     rows = [SweepRow.of(cell, **measured, bytes_per_token=1234.0, status="done") for cell in sweep.cells[:-1]]
     for at, cell in enumerate(sweep.cells[:-1]):
         if cell.remedy == "rotation":
@@ -56,7 +57,8 @@ def test_cells_that_fail_end_it_with_their_number_once_the_table_is_printed(capf
     do = f"see the column why of {tmp_path / 'out' / 'table.csv'}, mend or exclude them, and give the command again"
     assert lines[-1] == f"qroar: {file}: 2 of 8 cells failed; {do}"
     said = [line.split() for line in out.splitlines() if line.split()[:1] == ["yarn"]]
-    assert said[0] == ["yarn", "4.0", "k=int4", "none", "0", "+0.500", "[+0.250,", "+0.750]", "0.1250", "1,234", "done"]
+    lost, kl = ["+0.500", "[+0.250,", "+0.750]"], ["0.1250", "[0.0625,", "0.1875]"]
+    assert said[0] == ["yarn", "4.0", "k=int4", "none", "0", *lost, *kl, "1,234", "done"]
     assert said[2] == ["yarn", "4.0", "k=int4", "rotation", "0", "failed"]
     assert said[-1] == ["yarn", "4.0", "k=int4", "smooth_attention", "1", "not", "run"]
     assert "failed: rotation: does not apply; choose another" in out

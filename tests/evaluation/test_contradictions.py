@@ -112,5 +112,43 @@ def test_a_curve_away_from_its_row_or_its_interval_is_said(edit, problem):
     assert any(one.startswith(problem) for one in found), found
 
 
+def with_kl(edit):
+    """A planted evaluation whose rows have a KL of three windows, 0.1, 0.2 and 0.6, but the reference."""
+    whole = planted.evaluation(windows=3)
+    kl = {key: [0.0] * 3 if key.endswith("reference/identity") else [0.1, 0.2, 0.6] for key in whole.window_nll}
+    se = 0.1527525231651947  # of 0.1, 0.2 and 0.6: sqrt(0.07 / 3)
+    rows = []
+    for row in whole.rows:
+        own = (row.model, row.scales) == ("reference", "identity")
+        close = planted_report().model_copy(update={"kl_mean": 0.0 if own else 0.3, "kl_mean_se": 0.0 if own else se})
+        rows.append(row.model_copy(update={"kl_mean": close.kl_mean, "close": close, "same_top1": None}))
+    content = json.loads(whole.model_copy(update={"rows": rows, "window_kl": kl}).to_json())
+    edit(content)
+    said = contradictions_of(Evaluation.model_validate(content))
+    return [one for one in said if "kl_mean" in one.split(":")[0] or "window_kl" in one]
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        (
+            lambda c: c["window_kl"]["1024/quantized/identity"].__setitem__(2, 0.9),
+            ".kl_mean: 0.3, its windows have 0.4",
+        ),
+        (
+            lambda c: c["window_kl"].update({"1024/quantized/identity": [0.3, 0.3, 0.3]}),
+            ".close.kl_mean_se: 0.152753, its windows have 0",
+        ),
+        (lambda c: c["window_kl"].pop("1024/quantized/identity"), "window_kl: not of the rows of window_nll"),
+    ],
+)
+def test_a_kl_away_from_its_windows_is_said(edit, problem):
+    assert any(problem in one for one in with_kl(edit)), with_kl(edit)
+
+
+def test_the_kl_of_the_windows_follows():
+    assert with_kl(lambda c: None) == []
+
+
 def test_the_curves_of_the_windows_follow():
     assert with_curves(lambda c: None) == []

@@ -81,6 +81,8 @@ def test_sliding_windows_score_as_the_guide_does(tiny, quant):
         )
         assert found.window_nll[f"{length}/reference/identity"] == pytest.approx([float(n.mean()) for n in ref_nll])
         assert found.window_nll[f"{length}/quantized/identity"] == pytest.approx([float(n.mean()) for n in nll])
+        assert found.window_kl[f"{length}/quantized/identity"] == pytest.approx([float(n.mean()) for n in kl], rel=1e-9)
+        assert found.window_kl[f"{length}/reference/identity"] == [0.0] * 4
         assert reference.nll_se == pytest.approx(statistics.stdev([float(n.mean()) for n in ref_nll]) / 2)
         assert (reference.tokens, reference.kl_mean, reference.same_top1) == (4 * TARGETS, 0.0, 1.0)
         assert quantized.kl_mean == pytest.approx(float(torch.cat(kl).mean()), rel=1e-9)

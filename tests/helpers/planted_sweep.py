@@ -40,7 +40,7 @@ def row(quantizer, remedy, size, lost, reference=None, **other):
     return SweepRow(quantizer=quantizer, remedy=remedy, **(COMMON | said | other))
 
 
-def write_cell(folder, remedy, lost, reference=REFERENCE, kl=None, kl_se=None, length=256):
+def write_cell(folder, remedy, lost, reference=REFERENCE, kl=None, kl_se=None, length=256, window_kl=None):
     """What of a cell's evaluation is read."""
     condition = {"none": "quantized/identity", "rotation": "quantized/rotation"}.get(remedy, "quantized/tuned")
     mine = [a + b for a, b in zip(reference, lost, strict=True)]
@@ -49,6 +49,8 @@ def write_cell(folder, remedy, lost, reference=REFERENCE, kl=None, kl_se=None, l
         "window_nll": {f"{length}/reference/identity": list(reference), f"{length}/{condition}": mine},
         "rows": [{"length": length, "model": model, "scales": scales, "kl_mean": kl, "close": {"kl_mean_se": kl_se}}],
     }
+    if window_kl is not None:
+        said["window_kl"] = {f"{length}/reference/identity": [0.0] * len(reference), f"{length}/{condition}": window_kl}
     folder.mkdir(parents=True, exist_ok=True)
     name = "evaluation.json" if remedy.startswith("scales") else "evaluation_untuned.json"
     (folder / name).write_text(json.dumps(said))

@@ -5,7 +5,7 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.state.choice import ByHand, Choice, Claims, ToExport, TradeoffChoice, adapter_of
+from pages.state.choice import ByHand, Choice, Claims, SweepChoice, ToExport, TradeoffChoice, adapter_of
 from qroar_core.runs.store import runs_root
 from qroar_core.specs import (
     BandSpec,
@@ -54,6 +54,13 @@ WHOLE = {  # every field that an address holds as JSON, and the pages that compu
     ),
     "rope_search": (RopeSearchSpec(length=768, trials=20), ("evidence",)),
     "tradeoff": (TradeoffChoice("no/such/folder", "kl", 0.1, 4096, 8, "gb", 1), ("tradeoff",)),
+    "sweep": (
+        SweepChoice(
+            *(("demo",), ("yarn",), "2, 4", ("int4",), "{k: int4}", ("none",), "256", ("novels",), "0, 1", 4),
+            *("{remedy: none, quantizer: {k: int4}}", 30, 9, "there"),
+        ),
+        ("sweep",),
+    ),
     "export": (ToExport("MAD clipping", "hf"), ("export",)),
 }
 PLAIN = ("model", "device", "dtype", "text", "bos", "run", "lesson")

@@ -1,17 +1,13 @@
-"""The Trade-off page: a planted sweep, its sentence, its figure, a point with its run, and the file of a sweep."""
+"""The Trade-off page: a planted sweep, its sentence, its figure and a point with its run."""
 
 import json
-import time
 
 import pytest
-import yaml
 
-from pages.forms.sweep_file import asked_of, written
 from qroar_core.runs.folder import RunFolder
 from qroar_core.setting import default_setting
 from qroar_core.setup import quantization
 from qroar_core.specs import RopeSpec
-from qroar_core.sweeps.sweep_file import read_sweep
 from tests.helpers.planted_sweep import write_sweep
 from tests.pages.visitor import button, clicked, go, read, texts, titles, visit
 
@@ -42,34 +38,10 @@ def opened(app, folder):
     return clicked(app, "Open sweep")
 
 
-def test_without_a_sweep_it_says_what_to_do_and_writes_the_file(app):
+def test_without_a_sweep_it_says_what_to_do(app):
     go(app, "tradeoff")
     assert "No sweep is opened yet" in texts(app)
-    asked = next(code.value for code in app.code if code.value.startswith("models:"))
-    said = yaml.safe_load(asked)
-    assert said["models"] == ["demo"]
-    assert said["ropes"] == [{"method": "yarn", "factor": 4.0}]
-    assert {"quantizer": {"kv": "none"}, "remedy": ["scales", "rotation"]} in said["exclude"]
-    assert {"quantizer": {"kv": "q4_0"}, "remedy": ["rotation"]} in said["exclude"]  # it rotates by itself
-    assert "python -m qroar_core sweep sweep.yaml --out sweep" in [code.value for code in app.code]
-    app.multiselect(key="sweep formats").set_value(["int4"])
-    app.multiselect(key="sweep remedies").set_value(["none", "rotation", "scales"]).run()
-    assert "3 cells." in texts(app)
-
-
-def test_the_file_is_one_that_the_command_reads(tmp_path):
-    rope = RopeSpec("yarn", 2.0, beta_fast=24.0)
-    asked = asked_of("demo", rope, ["none", "int4", "fp8"], ["none", "rotation", "awq"], 512, "novels", 4)
-    path = tmp_path / "sweep.yaml"
-    path.write_text(written(asked))
-    cells = read_sweep(path).cells
-    found = {(cell.quantizer_words, cell.remedy) for cell in cells}
-    assert ("kv=none", "none") in found
-    assert ("kv=int4", "rotation") in found
-    assert ("kv=none", "rotation") not in found
-    assert not {remedy for _, remedy in found} & {"awq"}  # no weights are rounded
-    asked = {(cell.length, cell.text, cell.windows, cell.rope["beta_fast"]) for cell in cells}
-    assert asked == {(512, "novels", 4, 24.0)}
+    assert "Write the file of a sweep, and start it" in [link.proto.label for link in app.get("page_link")]
 
 
 def test_a_planted_sweep_shows_its_sentence_front_and_table(app, planted):
@@ -134,7 +106,7 @@ def test_another_loss_and_a_folder_that_is_none_get_one_line(app, planted):
     assert "outside the folders this dashboard may touch" in texts(app)
 
 
-def test_two_thousand_cells_answer_quickly(app, tmp_path, monkeypatch):
+def test_two_thousand_cells_are_a_small_figure(app, tmp_path, monkeypatch):
     monkeypatch.setenv("QROAR_CELLS", str(tmp_path / "cells"))
     monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
     losses = {
@@ -144,12 +116,7 @@ def test_two_thousand_cells_answer_quickly(app, tmp_path, monkeypatch):
     }
     write_sweep(tmp_path / "sweep", tmp_path / "cells", losses)
     opened(app, tmp_path / "sweep")
-    spent = []
-    for at in (7, 700, 1700):
-        began = time.process_time()
-        app.selectbox(key="tradeoff point").set_value(at).run()
-        spent.append(time.process_time() - began)
+    app.selectbox(key="tradeoff point").set_value(1700).run()
     assert not app.exception
     drawn = app.get("plotly_chart")[0].proto.spec
-    assert len(drawn) < 2_000_000
-    assert min(spent) < 0.3  # seconds of the processor, whatever else the machine computes; 0.06 where it was written
+    assert len(drawn) < 2_000_000  # what it costs: `python -m benchmarks dashboard`

@@ -13,6 +13,8 @@ from qroar_core.errors import BadCheckpoint, BadOutput, Cancelled
 from qroar_core.evaluation import run as evaluate
 from qroar_core.models import load
 from qroar_core.remedies import run as compare
+from qroar_core.remedies.result import Comparison
+from qroar_core.runs.folder import answers_of
 from qroar_core.runs.record import read_record
 from qroar_core.specs import ComparisonSpec, EvaluationSpec
 from qroar_core.sweeps import run as sweeps
@@ -60,6 +62,7 @@ def test_rows_are_what_single_stages_measure(model, tmp_path):
     loaded, _ = model
     frame = swept(ASKED, tmp_path)
     assert frame["status"].tolist() == ["done"] * 6 + ["failed", "done"]
+    plain, without = {}, {}  # KL of windows without a remedy, as a comparison and as an evaluation have it
     for row in frame[frame["status"] == "done"].itertuples():
         quantizer = dict([row.quantizer.split("=")])
         cell = Cell("tiny", {"method": "yarn", "factor": 2}, 64, quantizer, row.remedy, "messages", 0, 2)
@@ -71,7 +74,10 @@ def test_rows_are_what_single_stages_measure(model, tmp_path):
             single = compare.run(loaded, setting, asked, texts).as_written()
             reference, mine = single.reference_window_nll, single.rows[1].window_nll
             assert (row.nll, row.nll_reference) == (single.rows[1].nll, single.reference_nll)
-            assert row.kl > 0
+            in_file = Comparison.from_file(run / answers_of(run, "compare")[0])  # a comparison alone measures no KL
+            kl = in_file.rows[1].window_kl
+            assert row.kl == pytest.approx(sum(kl) / 2, rel=1e-5)
+            plain[row.quantizer] = in_file.rows[0].window_kl
         else:
             tuned = from_file(run / "scales_found.json", loaded)[0] if row.remedy == "scales" else None
             asked = type(setting)(setting.rope, setting.quant, setting.diagnosis, setting.search, spec)
@@ -80,11 +86,18 @@ def test_rows_are_what_single_stages_measure(model, tmp_path):
             (said,) = [one for one in single.rows if (one.model, one.scales) == ("quantized", name)]
             reference, mine = single.window_nll["64/reference/identity"], single.window_nll[f"64/quantized/{name}"]
             assert (row.nll, row.nll_reference, row.kl) == (said.nll, single.rows[0].nll, said.kl_mean)
+            kl = single.window_kl[f"64/quantized/{name}"]
+            if row.remedy == "none":
+                without[row.quantizer] = kl
         lost = [a - b for a, b in zip(mine, reference)]
         assert row.loss == pytest.approx(sum(lost) / 2, abs=1e-12)
         reach = 12.706204736174694 * abs(lost[0] - lost[1]) / 2  # Student's t of one degree of freedom
         assert row.loss_high - row.loss_low == pytest.approx(2 * reach, rel=1e-9)
+        reach = 12.706204736174694 * abs(kl[0] - kl[1]) / 2
+        ends = (max(0.0, row.kl - reach), row.kl + reach)
+        assert (row.kl_low, row.kl_high) == pytest.approx(ends, rel=1e-4)  # kl_mean_se has six digits in its file
         assert read_record(run).problem == ""
+    assert plain == {"k=int4": pytest.approx(without["k=int4"], rel=1e-5), "kv=q4_0": pytest.approx(without["kv=q4_0"])}
 
 
 def test_bytes_per_token_are_those_of_the_format(model, tmp_path):

@@ -9,6 +9,7 @@ from scipy import stats
 import qroar_core as qroar
 from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.sweeps.table import frame_of, write_table
+from qroar_core.tradeoffs.point import difference
 from tests.helpers.planted_sweep import LOSSES, REFERENCE, row, write_cell, write_sweep
 
 
@@ -64,6 +65,15 @@ def test_the_front_and_the_cheapest_of_the_planted_table(sweep):
     assert "No quantized cache is shown" in read(sweep, max_loss=0.001).sentences[0]
 
 
+def test_marks_of_the_front_and_the_choice_are_round_and_no_remedys(sweep):
+    """The caption names them as filled and open ones: nothing that tells traces apart by shape may change them."""
+    (drawn,) = read(sweep).pictures("bytes")
+    symbols = {trace.name: trace.marker.symbol for trace in drawn.figure.data if "markers" in trace.mode}
+    assert symbols["front: significant"] == "hexagon2"
+    assert symbols["front: gain not significant"] == "hexagon2-open"
+    assert symbols["chosen"] == "octagon-open"
+
+
 def test_without_the_cells_intervals_must_not_overlap_and_that_is_said(sweep):
     found = qroar.tradeoff(sweep / "sweep", cells=sweep / "elsewhere")
     assert [step.significant for step in found.setups[0].steps] == [True, True, False, True, True]
@@ -102,6 +112,45 @@ def test_the_kl_has_students_interval_and_the_table_of_sweep_does_too(tmp_path):
     assert qroar.tradeoff(table, cells=tmp_path / "cells", loss="kl").setups[0].points[0].high == pytest.approx(
         one.high
     )
+
+
+def test_the_kl_of_the_same_windows_is_paired(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    kl = {"kv=q4_0": (0.30, 0.52, 0.41), "kv=q8_0": (0.20, 0.40, 0.31), "k=none": None}
+    rows = []
+    for at, (name, mine) in enumerate(kl.items()):
+        lost = (0.1, 0.2, 0.3) if mine else (0.0,) * 3
+        ends = stats.ttest_1samp(mine, 0).confidence_interval() if mine else (0.0, 0.0)
+        said = {"kl": sum(mine or (0,)) / 3, "kl_low": max(0.0, ends[0]), "kl_high": ends[1]}
+        rows.append(row(name, "none", 500.0 + at, lost, **said))
+        write_cell(tmp_path / "cells" / rows[-1].run, "none", lost, REFERENCE[:3], window_kl=mine or (0.0,) * 3)
+    write_table(tmp_path / "sweep", frame_of(rows))
+    found = read(tmp_path, loss="kl")
+    points = {one.quantizer: one for one in found.setups[0].points}
+    for name, mine in kl.items():
+        assert points[name].units == (mine or (0.0,) * 3)
+    high = stats.ttest_1samp(kl["kv=q4_0"], 0).confidence_interval().high
+    assert (points["kv=q4_0"].low, points["kv=q4_0"].high) == pytest.approx((max(0.0, 0.82 - high), high))
+    between, paired = difference(points["kv=q4_0"], points["kv=q8_0"])
+    expected = stats.ttest_rel(kl["kv=q4_0"], kl["kv=q8_0"]).confidence_interval()
+    assert paired
+    assert (between.low, between.high) == pytest.approx((expected.low, expected.high))
+    assert difference(points["kv=q4_0"], points["k=none"])[1]
+    assert found.notes == ()
+
+
+def test_a_table_of_before_has_no_interval_of_the_kl_and_opens(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    rows = [row("kv=q4_0", "none", 576.0, (0.1, 0.2, 0.3), kl=0.04)]
+    older = frame_of(rows).drop(columns=["kl_low", "kl_high"])
+    older.to_csv(tmp_path / "sweep" / "table.csv", index=False)
+    (one,) = read(tmp_path, loss="kl").setups[0].points
+    assert (one.loss, one.low, one.high) == (0.04, None, None)
+    write_cell(tmp_path / "cells" / rows[0].run, "none", (0.1, 0.2, 0.3), REFERENCE[:3], kl=0.04, kl_se=0.01)
+    found = read(tmp_path, loss="kl")
+    assert found.setups[0].points[0].high == pytest.approx(0.04 + stats.t.ppf(0.975, 2) * 0.01)
+    assert found.notes[-1].startswith("An older version measured 1 cell and kept no KL of single windows")
+    assert qroar.tradeoff(older, cells=tmp_path / "none", loss="nll").setups[0].points[0].loss == pytest.approx(0.2)
 
 
 def test_several_setups_stand_apart(tmp_path):

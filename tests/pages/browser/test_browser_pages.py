@@ -3,10 +3,12 @@
 Screenshots of every page in both themes go to $QROAR_SHOTS, where it is set.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
+from urllib.parse import quote
 
 import pytest
 
@@ -15,6 +17,7 @@ from qroar_core.runs.record import read_record
 from qroar_core.runs.stage_files import file_of
 from qroar_core.specs import ComparisonSpec
 from tests.helpers import planted_comparison
+from tests.helpers.planted_sweep import write_sweep
 from tests.pages.browser import looks, walk
 from tests.pages.browser.walk import LONG, PAGES, ROOT, SHORT, go
 
@@ -26,7 +29,7 @@ FIRST_SCREEN = 900  # pixels, of 1440 x 900
 STOPS = 27  # presses of Tab from an empty Start page to a started search
 FIGURES = {f"Learn {lesson}": 2 if lesson == "aliasing" else 1 for lesson in LESSONS}
 FIGURES |= {"Bands": 1, "Pressure": 6, "Tails": 4, "Outliers": 11, "Noise": 11, "Tune": 2, "Evaluate": 6}
-FIGURES |= {"Remedies": 4, "Overview": 5}
+FIGURES |= {"Remedies": 4, "Overview": 5, "Trade-off": 1}
 SAID = re.compile(r"^(Significant gain: |No significant gain: keep identity)")
 FOCUS = """() => {
   const e = document.activeElement;
@@ -46,7 +49,10 @@ REACHABLE = """() => [...document.querySelectorAll(
 
 @pytest.fixture(scope="module")
 def finished(dashboard):
-    """The address part of a whole run on the demo model, made without a browser, and a planted comparison in it."""
+    """The address part of a whole run on the demo model, made without a browser, with what is planted beside it.
+
+    A comparison in the run, and a sweep that the Trade-off page shows.
+    """
     command = [sys.executable, "-m", "qroar_core", "run", "demo", "--out", str(dashboard.runs / "demo")]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
     asked = read_record(dashboard.runs / "demo").setting
@@ -56,7 +62,9 @@ def finished(dashboard):
     planted = planted_comparison.comparison(planted_comparison.COST | {"kvquant": 0.0})  # recovers all
     planted = planted.model_copy(update={"layers": planted_comparison.layers()})
     (dashboard.runs / "demo" / name).write_text(planted.to_json())
-    return f"{dashboard.address}/?run=demo"
+    write_sweep(dashboard.home / "sweep")
+    opened = quote(json.dumps({"folder": str(dashboard.home / "sweep")}))
+    return f"{dashboard.address}/?run=demo&tradeoff={opened}"
 
 
 @pytest.fixture

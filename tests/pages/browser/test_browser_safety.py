@@ -23,6 +23,7 @@ TOUR = {  # page of the menu: the buttons to click there
     "Tune": ("Start the search",),
     "Evaluate": ("Evaluate", "Continue the prompt"),
     "Remedies": ("Run the comparison",),
+    "Sweep": (),
     "Trade-off": (),
     "Retrieval": ("Test retrieval",),
     "Evidence": ("Run the controls", "Test the claims", "Round each band alone", "Choose the interpolation"),

@@ -26,6 +26,7 @@ PAGES = {
     "Tune": "Tune",
     "Evaluate": "Evaluate",
     "Remedies": "Compare remedies",
+    "Sweep": "Measure many setups",
     "Trade-off": "Loss against memory",
     "Retrieval": "Retrieval",
     "Evidence": "Evidence",
