@@ -81,6 +81,8 @@ class Killing:
         known: dict[tuple[str, int], float] = {}
         claimed = killed = 0
         for _ in range(most):
+            if (folder / "exported").exists():
+                break
             code = self._started(kind, folder, like)
             if code != KILLED:
                 break
@@ -91,9 +93,10 @@ class Killing:
             kept = self._unchanged(row, folder, kept)
             if kind == "run":
                 known, claimed = self._candidates(folder, known, claimed)
-        code = self._run(kind, folder, 0, 0.0)
+        stands = (folder / "exported").exists()  # killed after its move: complete, and nothing is ever overwritten
+        code = 0 if stands else self._run(kind, folder, 0, 0.0)
         self.resumed.count += 1
-        problems = [*broken_files(folder), *leftovers(folder)]
+        problems = [*broken_files(folder), *([] if stands else leftovers(folder))]
         if code:
             problems.append(f"{folder}: exit {code}: {(folder / 'said.txt').read_text()[-300:]}")
         elif different := _different(numbers(folder), like.numbers):
