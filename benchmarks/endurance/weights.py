@@ -119,7 +119,7 @@ def digests(loaded: LoadedModel, instead: Mapping[str, Tensor] | None = None) ->
 def _digest(tensor: Tensor) -> str:
     plain = tensor.detach().cpu().contiguous()
     said = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}".encode())
-    said.update(plain.flatten().view(torch.uint8).numpy())
+    said.update(plain.flatten().view(torch.uint8).numpy().tobytes())
     return said.hexdigest()
 
 
