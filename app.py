@@ -46,6 +46,7 @@ if __name__ == "__main__":
     from pages.state.headings import HEADINGS
 
     if preload.is_missing():  # a new server: its first heading does not wait for PyTorch and transformers
+        st.session_state.setdefault(preload.FIRST_ADDRESS, st.query_params.to_dict())
         page = st.navigation(pages(), expanded=True)
         st.title(HEADINGS[page.title])
         with st.spinner("Importing PyTorch and transformers"):

@@ -4,7 +4,7 @@ Every figure is a ratio inside one run, or a count; wall seconds are printed bes
 each part's output is also written to benchmarks/results/PART.md, under the date and the versions that made it, and to
 the tables of docs/ that show it. A part that lacks something says in one line what, and the others go on.
 A part that keeps every pass on disk ends between two of them after --minutes, and goes on when it is run again; `gpu`
-skips the rows that would not end in them, 8 where none are named.
+skips the rows that would not end in them, 8 where none are named; those of `endurance` begin nothing after them.
 """
 
 from __future__ import annotations

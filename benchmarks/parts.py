@@ -41,6 +41,7 @@ from benchmarks import (
     transforms,
     value_maps,
 )
+from benchmarks.endurance import kills, people, weights
 from benchmarks.int4_int3_w4 import NAMES, TEXTS
 from qroar_core.exporters.readers import runnable
 from qroar_core.models.text import COLLECTIONS
@@ -54,6 +55,9 @@ PARTS: dict[str, Part] = {
     "gpu": gpu.main,
     "dashboard": dashboard.main,
     "firstpaint": first_paint.main,
+    "endurance.weights": weights.main,
+    "endurance.kills": kills.main,
+    "endurance.people": people.main,
     "house": house.main,
     "llamacpp": llamacpp.main,
     "llamacpp-angles": llamacpp_angles.main,
@@ -112,7 +116,11 @@ RESUMED = (  # keep every pass on disk, and take `minutes`
     *(f"transforms.{text}.{name}" for text, name in transforms.ASKED),
 )
 
-LIMITED = ("gpu",)  # take `minutes`, and skip what would not end in them
+LIMITED = (  # take `minutes`, and skip what would not end in them
+    "gpu",
+    "endurance.kills",
+    "endurance.people",
+)
 
 
 def chosen(names: Sequence[str], parts: Mapping[str, Part]) -> list[str]:

@@ -20,6 +20,7 @@ from qroar_core.large_imports import large_imports
 
 SENT = 0.2  # seconds for the server to listen, or for what a run has drawn to reach the browser: an import may hold the
 # interpreter for longer
+FIRST_ADDRESS = "what the address asked before the imports"  # session: a page change meanwhile empties the address
 _LOCK = threading.Lock()
 _missing = False
 

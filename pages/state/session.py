@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.server.preload import FIRST_ADDRESS
 from pages.server.shutdown import end_with
 from pages.state.choice import BESIDE, Choice, read_address, restored, to_address
 from pages.state.clicks import left_behind
@@ -85,7 +86,7 @@ def choice() -> Choice:
         st.navigation([st.Page(enter, title="Q-ROAR", default=True), st.Page(enter, title=named, url_path=named)])
         st.rerun()
     if "choice" not in st.session_state:
-        asked, unread = read_address(st.query_params.to_dict())
+        asked, unread = read_address(st.query_params.to_dict() or st.session_state.get(FIRST_ADDRESS, {}))
         if asked.run:
             try:
                 entry = library().entry(asked.run)
@@ -102,6 +103,7 @@ def choice() -> Choice:
             before = st.session_state.get(NOTICE, ("", None))
             st.session_state[NOTICE] = (f"{before[0]} {said}" if before[1] == asked else said, asked)
         st.session_state["choice"] = asked
+        st.session_state.pop(FIRST_ADDRESS, None)
     return st.session_state["choice"]
 
 

@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from pages.server import preload
 
 pytestmark = pytest.mark.slow
 
@@ -31,3 +35,22 @@ def test_the_server_imports_nothing_large_before_it_listens_and_then_every_modul
     assert missing == "False"
     files = {path.relative_to(ROOT).with_suffix("") for path in (ROOT / "pages").glob("*/**/*.py")}
     assert set(names) == {".".join(path.parts).removesuffix(".__init__") for path in files}
+
+
+def test_what_a_link_asks_outlives_a_change_of_page_during_the_imports(monkeypatch, tmp_path):
+    """A page change empties the address; the next run puts the choice back, which nobody had read by then."""
+    missing = [True]
+
+    def changed_page():
+        missing[0] = False
+        st.query_params.clear()
+
+    monkeypatch.setenv("QROAR_RUNS", str(tmp_path))
+    monkeypatch.setattr(preload, "is_missing", lambda: missing[0])
+    monkeypatch.setattr(preload, "import_once", changed_page)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.query_params.update({"model": "demo", "length": "128"})
+    app.run()
+    assert (app.session_state["choice"].model, app.session_state["choice"].length) == ("demo", 128)
+    assert app.query_params["length"] == "128"
+    assert preload.FIRST_ADDRESS not in app.session_state  # else Back would come to it again

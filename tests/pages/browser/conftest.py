@@ -69,6 +69,11 @@ class Dashboard:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")  # utime, stime
 
+    def resident_bytes(self) -> int:
+        """Memory of the server that is in use now."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def jobs(self) -> list[str]:
         """Labels of the background jobs that ran since the first start, in order."""
         return self._jobs.read_text().splitlines() if self._jobs.exists() else []
