@@ -54,7 +54,8 @@ def sweep_form(loaded: LoadedModel | None, setting: Setting | None) -> SweepChoi
     }
     fill("sweep", (asked, first), values)
     now = replace(_models_and_formats(shown), **_how_much())
-    new = replace(now, **{name: None for name in LEFT_OPEN if getattr(now, name) == getattr(first, name)})
+    open_again: dict[str, Any] = {name: None for name in LEFT_OPEN if getattr(now, name) == getattr(first, name)}
+    new = replace(now, **open_again)
     if new != asked:
         choose(replace(choice(), sweep=None if new == SweepChoice() else new), chosen("sweep", (new, first)))
     return now
