@@ -79,14 +79,9 @@ def _exported(loaded: LoadedModel, setting: Setting, scales: Scales | None, on_s
         writer_of("hf")(loaded, replace(setting.rope, tie=()), None, Path(home) / "out", command="", on_step=on_step)
 
 
-def _untied(scales: Scales) -> Scales:
-    """Without what needs tied pairs: a diagnosis reads without any interpolation, and without its ties, too."""
-    return replace(scales, groups=(), maps=(), k_offset=None, polish=None)
-
-
 Stage = Callable[[LoadedModel, Setting, Scales, OnStep], object]
 STAGES: dict[str, Stage] = {
-    "diagnosis": lambda m, s, x, f: diagnose.run(m, s, s.texts()["calibration"], f, scales=_untied(x)),
+    "diagnosis": lambda m, s, x, f: diagnose.run(m, s, s.texts()["calibration"], f, scales=x),
     "search": lambda m, s, _, f: search.run(m, s, s.texts(), None, f),
     "evaluation": lambda m, s, x, f: evaluate.run(m, s, x, None, s.texts()["heldout"], f),
     "comparison of remedies": lambda m, s, _, f: remedies.run(

@@ -3,7 +3,8 @@
 The long context is read once under the interpolation, unquantized; every meter rides on that pass,
 and the chosen quantizers are applied to the q and k it shows. The paired short windows are read once
 under the interpolation and once under native RoPE, without any interpolation (none where that is the one in use, or
-cannot be had), and the long context once more quantized, for the hidden states.
+cannot be had), and the long context once more quantized, for the hidden states. Maps, constants and a polish of tied
+pairs, which turn apart under native RoPE, are left out of that native pass.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, QuantSpec, RopeSpec
 from qroar_core.specs.stages import LEAST_DIAGNOSED
+from qroar_core.transforms.groups import part_alike
 from qroar_core.transforms.scales import Scales
 
 SHORT_BATCH_TOKENS = 2048  # short windows read together, at most this many tokens
@@ -188,8 +190,11 @@ class _Run:
             long = LongContext(self.measurement, rounding, rows, local.on_long_pass())
             riding: list[Observer] = [long_tails, long, *([] if self.quant.is_none else [hidden])]
             self._read("long", stream, self.plan.ids[None], riding + ([kept] if kept else []))
-        short = self._short("short", self.rope)
-        native = None if self.native is None else self._short("native", self.native)
+        short = self._short("short", self._reference(self.rope))
+        native = None
+        if self.native is not None:
+            mine = part_alike(self.loaded.geometry, self.native, self.scales)
+            native = self._short("native", Condition(self.native, scales=mine))
         if not self.quant.is_none:
             hidden.meter = SimilarityMeter(self.loaded.geometry.n_layers, self.measurement.bins)
             with open_stream(self.loaded, quantized, self.plan.length, chunk=self.plan.chunk) as stream:
@@ -218,12 +223,11 @@ class _Run:
         """Unquantized, with the scales in the weights."""
         return Condition(rope, scales=self.scales)
 
-    def _short(self, name: str, rope: RopeSpec) -> PairedTails:
+    def _short(self, name: str, condition: Condition) -> PairedTails:
         """One pass over the short windows, several at a time."""
         ids = self.plan.short_ids
         tails = PairedTails(self.measurement, short_length=self.plan.short_length)
         batch = max(1, min(len(ids), SHORT_BATCH_TOKENS // ids.shape[1]))
-        condition = self._reference(rope)
         with open_stream(self.loaded, condition, ids.shape[1], chunk=ids.shape[1], batch=batch) as stream:
             for first in range(0, len(ids), batch):
                 tails.first_window = first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -59,7 +61,7 @@ def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> 
                     where="scales",
                     do="run with the --tie that they were searched under",
                 )
-    if scales.k_offset is not None and bool((scales.k_offset != 0)[~_still(geometry, rope, scales.k_offset)].any()):
+    if scales.k_offset is not None and _moves_turning(geometry, rope, scales.k_offset):
         raise BadScales(
             "these scales take a constant off channels of K that turn under this interpolation",
             where="scales",
@@ -76,6 +78,26 @@ def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> 
                 where="scales",
                 do="run with the --tie that they were searched under",
             )
+
+
+def part_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> Scales | None:
+    """What of `scales` makes the same model under `rope`, too: without maps, constants and a polish of other ties."""
+    if scales is None:
+        return None
+    here = groups_of(geometry, rope)
+    mixed = [i for i, group in enumerate(scales.groups) if any(_within(group, other) for other in here)]
+    offset, polish = scales.k_offset, scales.polish
+    if offset is not None and _moves_turning(geometry, rope, offset):
+        offset = offset.where(_still(geometry, rope, offset), torch.zeros_like(offset))
+    if polish is not None and not set(polish.groups) <= set(here):
+        polish = None
+    groups, maps = (tuple(table[i] for i in mixed) for table in (scales.groups, scales.maps))
+    return replace(scales, groups=groups, maps=maps, k_offset=offset, polish=polish)
+
+
+def _moves_turning(geometry: Geometry, rope: RopeSpec, offset: Tensor) -> bool:
+    """True where the offset takes something off a channel that turns."""
+    return bool((offset != 0)[~_still(geometry, rope, offset)].any())
 
 
 def _still(geometry: Geometry, rope: RopeSpec, offset: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The assembled diagnosis: planted causes are found, invariants hold, nothing is left behind."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadScales, BadSpec, BadText, Cancelled
 from qroar_core.interpolations.bands import partition
 from qroar_core.interpolations.frequencies import native_inv_freq
+from qroar_core.interpolations.tie import Tie
 from qroar_core.maths.rope import unrotate
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, split, windows
 from qroar_core.setting import Setting, default_setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
+from qroar_core.transforms.groups import groups_of
 from qroar_core.transforms.scales import Scales, identity
 
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
@@ -234,6 +237,24 @@ def test_symmetric_scales_leave_the_reference_logits_and_shrink_k_by_exactly_g(t
         for name in ("ratio", "low", "high", "native"):  # ratios don't see a scale
             before, after = (torch.tensor(getattr(d.tails[side], name)) for d in (plain, tuned))
             assert torch.allclose(after, before, rtol=1e-5)
+
+
+def test_maps_of_tied_pairs_are_left_out_of_the_native_pass_alone(tiny):
+    """Ratios over native RoPE see the maps in the long context and not below; without the switch they were refused."""
+    loaded = tiny("llama", dtype=torch.float64)
+    pairs, kv = loaded.geometry.n_pairs, (loaded.geometry.n_layers, loaded.geometry.n_kv_heads)
+    rope = replace(YARN, tie=(Tie(pairs - 2, pairs - 1, 0.0),))
+    (group,) = groups_of(loaded.geometry, rope)
+    turn, _ = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    bare = replace(random_scales(loaded, SPEC), angles=torch.zeros(*kv, pairs, dtype=torch.float64))
+    mixed = replace(bare, groups=(group,), maps=(turn.expand(*kv, 4, 4).contiguous(),))
+    setting = Setting(rope, QuantSpec(), diagnosis=SPEC)
+    plain, tuned = (diagnose.run(loaded, setting, TEXT, scales=one) for one in (bare, mixed))
+    for side in ("k/pre", "q/pre"):
+        # native = long / short under native RoPE, so that long / native is the native tail of either diagnosis
+        native = [torch.tensor(d.tails[side].long) / torch.tensor(d.tails[side].native) for d in (plain, tuned)]
+        assert torch.allclose(*native, rtol=1e-5)
+        assert not torch.allclose(*(torch.tensor(d.tails[side].long) for d in (plain, tuned)), rtol=1e-2)
 
 
 def test_symmetric_scales_are_compared_with_the_same_reference(tiny):

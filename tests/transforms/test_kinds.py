@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from qroar_core.errors import BadSpec
+from qroar_core.errors import BadScales, BadSpec
 from qroar_core.models.stream import Condition
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.figures import figures_of
 from qroar_core.transforms.file import tables_of, to_file
-from qroar_core.transforms.groups import groups_of, still_channels
+from qroar_core.transforms.groups import groups_of, part_alike, still_channels
 from qroar_core.transforms.polish import Polish
 from qroar_core.transforms.refusals import require, why_not
 from qroar_core.transforms.registry import flag, kinds, switches
@@ -120,3 +120,25 @@ def test_what_a_model_cannot_take_is_refused_by_the_option_with_the_reason(build
         with pytest.raises(BadSpec) as caught:
             require(name, geometry, RopeSpec("linear", 2.0), QuantSpec(k=QuantizerSpec(4)))
         assert caught.value.where == flag(name)
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "llama, 1 KV head"])
+def test_the_part_that_fits_another_interpolation_leaves_its_logits(build, tokens, name):
+    """Of everything at once under ties, what is left without them: maps past the rotated channels, where there are."""
+    loaded, case = build(name), CASES[name]
+    rope = tied(case, "yarn")
+    whole = drawn_offset(loaded, case, rope, with_maps(loaded, case, rope))
+    whole = replace(whole, polish=drawn_polish(loaded, rope))
+    untied = replace(rope, tie=())
+    part = part_alike(loaded.geometry, untied, whole)
+    rest = loaded.geometry.head_dim - loaded.geometry.rotary_dim
+    assert [group.rest for group in part.groups] == ([rest] if rest else [])
+    assert part.shifts == bool(rest)
+    assert part.polish is None
+    assert (part.g, part.angles) == (whole.g, whole.angles)
+    assert part_alike(loaded.geometry, rope, whole).digest == whole.digest
+    with WIDE():
+        plain = streamed(loaded, tokens, Condition(untied))
+        torch.testing.assert_close(streamed(loaded, tokens, Condition(untied, scales=part)), plain, **EXACT)
+        with pytest.raises(BadScales):
+            streamed(loaded, tokens, Condition(untied, scales=whole))
