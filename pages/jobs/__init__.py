@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from pages.jobs import kept_candidates
 from pages.state.foreign_runs import marked, result_of
 from pages.state.job_key import origin, stage_key
 from pages.state.session import asked_here, library, manager
@@ -166,6 +167,8 @@ def _search(
     before: tuple[Diagnosis],
     on_step: OnStep,
 ) -> SearchOutcome:
+    if resume is None:
+        return kept_candidates.search(loaded, setting, *before, on_step)
     return scale_search.run(loaded, setting, setting.texts(), *before, on_step=on_step, resume=resume)
 
 

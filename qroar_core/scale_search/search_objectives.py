@@ -41,6 +41,11 @@ def require_gradient(spec: SearchSpec) -> None:
             )
 
 
+def shareable(spec: SearchSpec) -> bool:
+    """True where no candidate follows from the one before, so that processes can share them, and a later one go on."""
+    return search_methods()[spec.method].independent and objectives()[spec.objective].independent
+
+
 def require_shareable(spec: SearchSpec) -> None:
     """Raises BadSpec where each candidate follows from the one before, so that processes have nothing to share."""
     for kind, asked, known, do in (
