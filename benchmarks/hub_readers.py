@@ -1,7 +1,7 @@
 """How many exports of well-known configs a runtime reads as transformers 5 does: small random models of every family.
 
-Each config of `tests/models/hub_configs.py` is exported with its own interpolation, YaRN x2 and linear x2, where its
-family takes them. What a runtime gives other numbers for must stand among its limits; what does not is named.
+Each config of `tests/models/hub_configs.py` is exported with its own interpolation, YaRN x2, linear x2 and NTK x2,
+where its family takes them. What a runtime gives other numbers for must stand among its limits; what does not is named.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from qroar_core.models.runtimes.run import Answer, Job, ask, place_of
 from qroar_core.models.sources import DEMO
 from qroar_core.specs import RopeSpec
 
-ROPES = (RopeSpec(), RopeSpec("yarn", 2.0), RopeSpec("linear", 2.0))
+ROPES = (RopeSpec(), RopeSpec("yarn", 2.0), RopeSpec("linear", 2.0), RopeSpec("ntk", 2.0))
 IDS, FIRST = list(range(1, 251)) + list(range(1, 39)), 258
 BOUNDS = {"transformers4": 1e-4, "mlx": 1e-3}  # nats, the largest |d ln p| of a token that is rounding
 AT_ONCE = 24  # exports a process
