@@ -226,6 +226,8 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
             st.warning(f"What was written to {code(folder)} is not there any more{literal(other * there)}.")
         return None
     rest = "Plain transformers loads it; nothing" if FORMATS[format].own_weights else "Nothing"
+    if reads_scales(setting.quant, format):
+        rest = "transformers loads it with the library compressed-tensors; nothing"
     st.success(f"Written to {code(folder)}{literal(whose)}. {rest} of this software is needed.")
     return folder
 

@@ -32,6 +32,11 @@ def no_such_cache(label: str, runtime: str) -> str:
     )
 
 
+def refusing_cache_scales(label: str) -> Recipe:
+    """In place of commands: the runtime reads no folder with scales of an fp8 K/V cache."""
+    return Recipe(f"# {label} refuses a folder with scales of an fp8 K/V cache: export without --cache-scales.", "bash")
+
+
 def in_float32(served: Served) -> list[str]:
     """Options of runtimes that would serve a float32 folder in half the bits."""
     return ["--dtype", "float32"] if served.export.dtype == "float32" else []

@@ -32,7 +32,7 @@ from qroar_core.exporters.gguf_compare import compare, compare_keys
 from qroar_core.exporters.older_readers import with_older_names
 from qroar_core.exporters.readers import limits_of, readers
 from qroar_core.exporters.verify_rope import interpolation
-from qroar_core.exporters.verify_runtime import require_runtime, verify_runtime
+from qroar_core.exporters.verify_runtime import as_transformers_rounds, require_runtime, verify_runtime
 from qroar_core.exporters.verify_weights import weights
 from qroar_core.models import load
 from qroar_core.models.checkpoint_files import table_in
@@ -177,6 +177,8 @@ def _logits(folder: Path, note: dict[str, Any], runtime: str, on_step: OnStep) -
         on_step(Step("verify", 2, 3, readers()[runtime].label))
         ids = sample_ids(source, tokens_past(source))  # dynamic NTK that is frozen shows past the native window alone
         _, wanted = scored(again, Condition(RopeSpec()), ids)
+        if "cache_scales" in note and (rounded := as_transformers_rounds(folder, ids)) is not None:
+            wanted = rounded
         checks.append(verify_runtime(runtime, folder, ids, wanted, source.geometry.original_context))
     return checks
 

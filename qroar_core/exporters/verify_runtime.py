@@ -31,6 +31,15 @@ def require_runtime(name: str, format: str) -> None:
         raise BadSpec(f"{reader.name} is not installed", where="--runtime", do=installing(name, reader))
 
 
+def as_transformers_rounds(folder: Path, ids: Tensor) -> Tensor | None:
+    """NLL (1, SCORED) of a folder with scales of an fp8 K/V cache, K and V rounded by them as transformers does.
+
+    None where transformers of this environment refuses it, without compressed-tensors for one.
+    """
+    _, (answer,) = ask("transformers_worker", [Job(str(folder), ids[0].tolist(), ids.shape[1] - SCORED)], None)
+    return None if answer.error else -torch.tensor(answer.values, dtype=torch.float64)[None]
+
+
 def verify_runtime(name: str, folder: Path, ids: Tensor, wanted: Tensor, native: int = 0) -> Check:
     """What a runtime computes of the folder, on the last SCORED tokens of `ids`.
 

@@ -91,7 +91,7 @@ def part_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> Sca
         offset = offset.where(_still(geometry, rope, offset), torch.zeros_like(offset))
     if polish is not None and not set(polish.groups) <= set(here):
         polish = None
-    groups, maps = (tuple(table[i] for i in mixed) for table in (scales.groups, scales.maps))
+    groups, maps = tuple(scales.groups[i] for i in mixed), tuple(scales.maps[i] for i in mixed)
     return replace(scales, groups=groups, maps=maps, k_offset=offset, polish=polish)
 
 

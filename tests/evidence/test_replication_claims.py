@@ -166,6 +166,9 @@ def test_few_answers_that_change_decide_nothing():
     assert (claim.verdict, claim.value.mean) == ("undecided", 12.5)
     all_alike = accuracy(task_scores().model_copy(update={"changes": [right_or_wrong(3, 0, 3)]}), 0.95)
     assert all_alike.verdict == "undecided"  # an interval of no width, and p is 0.25
+    unchanged = accuracy(task_scores().model_copy(update={"changes": [right_or_wrong(0, 0, 12)]}), 0.95)
+    assert (unchanged.verdict, unchanged.value) == ("undecided", None)  # twelve zeros have no spread
+    assert unchanged.detail.startswith("0 of 12 answers gained, 0 lost")
     none = accuracy(task_scores().model_copy(update={"changes": []}), 0.95)
     assert (none.verdict, none.value) == ("not testable here", None)
 

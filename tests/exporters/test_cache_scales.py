@@ -22,7 +22,8 @@ from qroar_core.exporters.cache_scales import checks, measured, require_scaled_c
 from qroar_core.exporters.exported import of_folder
 from qroar_core.exporters.folder import NOTE, write_note
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.forward_pass import scored
+from qroar_core.exporters.forward_pass import SCORED, sample_ids, scored
+from qroar_core.exporters.verify_runtime import as_transformers_rounds
 from qroar_core.exporters.writers import cache_scales_of
 from qroar_core.models import cache_scales, load
 from qroar_core.models.calibrate import calibrated
@@ -234,3 +235,19 @@ def test_a_latent_cache_has_none(demo):
     latent = SimpleNamespace(geometry=replace(demo.geometry, latent_dim=8))
     with pytest.raises(UnsupportedModel, match="caches a latent"):
         cache_scales.names_of(latent)
+
+
+def test_a_runtime_that_rounds_by_them_is_compared_with_transformers_that_rounds(exported, demo):
+    """By transformers itself on the folder with and without the scheme: verify's reference is the first."""
+    from transformers import AutoModelForCausalLM
+
+    folder, _ = exported
+    ids = sample_ids(demo, 600)
+    found = as_transformers_rounds(folder, ids)[0]
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        ln = model(ids, use_cache=False).logits[0, -SCORED - 1 : -1].double().log_softmax(-1)
+    assert torch.allclose(found, -ln.gather(1, ids[0, -SCORED:, None])[:, 0], atol=1e-5)
+    whole = load.run(str(folder), device="cpu", dtype="float32")
+    _, exact = scored(whole, Condition(RopeSpec()), ids)
+    assert float((found - exact[0].double()).abs().max()) > 1e-3  # rounded they are

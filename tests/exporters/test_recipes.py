@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from qroar_core.exporters import hf
+from qroar_core.exporters.exported import Exported
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.exporters.readers import readers, recipes
+from qroar_core.exporters.readers import limits_of, readers, recipes
 from qroar_core.exporters.served import served_folder, served_setting
 from qroar_core.quantizers.presets import RUNTIMES, preset_quant
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
@@ -139,6 +140,21 @@ def test_a_cache_whose_scales_are_in_the_checkpoint_is_said_to_have_none_where_n
         assert "This export has no" not in " ".join(there.notes)
 
 
+def test_who_refuses_scales_of_the_cache_gets_no_command_and_who_needs_a_library_says_so(demo):
+    quant = preset_quant("fp8-calibrated")
+    for name in ("mlx-lm 0.32", "llama.cpp (xllamacpp 2026.10)"):
+        without, there = (of(demo, name, quant=quant, cache_scales=has) for has in (False, True))
+        assert there.code.startswith("# ")
+        assert there.code.endswith("refuses a folder with scales of an fp8 K/V cache: export without --cache-scales.")
+        assert not without.code.startswith("#")
+    for name in ("transformers 5", "transformers 4.57"):
+        notes = of(demo, name, quant=quant, cache_scales=True).notes
+        assert any("needs the library compressed-tensors for the cache scales" in note for note in notes)
+        assert name in {
+            line[: len(name)] for line in limits_of(Exported("hf", "llama", {}, "float32", cache_scales=True))
+        }
+
+
 @pytest.mark.parametrize(("preset", "kind", "by_channel"), [("ov_u8", "u8", False), ("ov_u4_channel", "u4", True)])
 def test_openvino_gets_its_own_cache(demo, preset, kind, by_channel):
     code = of(demo, "OpenVINO 2026.4 (optimum-intel 2.2)", quant=preset_quant(preset)).code
@@ -204,7 +220,6 @@ def test_a_folder_is_served_as_the_setting_that_it_was_written_for(demo, tmp_pat
 
 def test_transformers_4_gets_the_attention_that_caps_gemma_2s_logits():
     """Its sdpa, the default, leaves the cap out: apart by 4e-4 nats on a small model, by nothing with eager."""
-    from qroar_core.exporters.exported import Exported
     from qroar_core.exporters.reader import Served
 
     for family, words in (("gemma2", ', attn_implementation="eager")'), ("gemma3_text", ")")):

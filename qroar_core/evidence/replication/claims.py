@@ -162,11 +162,13 @@ def accuracy(found: TaskScores, confidence: float) -> Claim:
     if documents < 2:
         return untestable("accuracy", "no task has answers that are right or wrong, of two documents or more")
     gained, lost = (sum(getattr(one, name) for one in first.values()) for name in ("gained", "lost"))
+    each = [f"{task} {100 * one.mean:+.2f} ({one.metric})" for task, one in first.items()]
+    detail = f"{gained} of {documents} answers gained, {lost} lost; {', '.join(each)}; {found.text}"
+    if not gained + lost:  # no interval: answers that are all alike have no spread to judge the next ones by
+        return Claim(name="accuracy", verdict="undecided", value=None, detail=detail)
     apart = mean_interval([1.0] * gained + [-1.0] * lost + [0.0] * (documents - gained - lost), confidence)
     verdict = above(apart, 0.0) if mcnemar(gained, lost) < 1 - confidence else "undecided"
     shown = Estimate(mean=100 * apart.mean, low=100 * apart.low, high=100 * apart.high)
-    each = [f"{task} {100 * one.mean:+.2f} ({one.metric})" for task, one in first.items()]
-    detail = f"{gained} of {documents} answers gained, {lost} lost; {', '.join(each)}; {found.text}"
     return Claim(name="accuracy", verdict=verdict, value=shown, detail=detail)
 
 

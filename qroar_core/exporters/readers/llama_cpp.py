@@ -1,7 +1,7 @@
 """llama.cpp, which reads the GGUF files that are written here, and makes its own of a folder.
 
 tools/server/README.md (00dc805) for the options, convert_hf_to_gguf.py for what of config.json goes into the GGUF,
-src/llama-kv-cache.cpp for the rotation (PR 21038).
+src/llama-kv-cache.cpp for the rotation (PR 21038), conversion/base.py `dequant_model` (00bd27a6) for cache scales.
 """
 
 import shlex
@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.reader import Reader, Recipe, Served
+from qroar_core.exporters.recipe import refusing_cache_scales
 from qroar_core.interpolations.registry import interpolation_methods
 from qroar_core.quantizers.presets import RUNTIMES
 from qroar_core.specs import QuantizerSpec, QuantSpec
@@ -26,6 +27,8 @@ def recipe(served: Served) -> Recipe | None:
         return Recipe(f"{environment}{serve}", "bash", ("The interpolation is in the file's own keys.", *notes))
     if not about.own_weights:
         return None
+    if served.export.cache_scales:  # the converter looks for the weights of a first group, and there is none
+        return refusing_cache_scales("llama.cpp's converter")
     gguf = f"{served.path}.gguf"
     rope, rope_note = _rope(served)
     if rope is None:

@@ -1,7 +1,7 @@
 """mlx-lm, which reads `rope_theta` and `rope_scaling` in most families."""
 
 from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
-from qroar_core.exporters.recipe import cache_of, no_such_cache, shell
+from qroar_core.exporters.recipe import cache_of, no_such_cache, refusing_cache_scales, shell
 
 IGNORING = (  # families whose file makes a plain `nn.RoPE` of rope_theta
     *("mixtral", "qwen3_moe", "gemma2", "starcoder2", "stablelm", "gpt_neox", "cohere", "cohere2", "glm4", "lfm2"),
@@ -13,6 +13,8 @@ def recipe(served: Served) -> Recipe | None:
     """`mlx_lm.server` with the cache of this setup; it takes no length."""
     if served.export.format != "hf":
         return None
+    if served.export.cache_scales:
+        return refusing_cache_scales("mlx-lm")
     words = ["mlx_lm.server", "--model", str(served.path)]
     notes = [f"It takes no context length: keep requests under {served.length:,} tokens."] if served.length else []
     found = cache_of("mlx", served.quant)

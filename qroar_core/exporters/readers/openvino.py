@@ -27,6 +27,8 @@ def recipe(served: Served) -> Recipe | None:
         )
         if served.rounds_cache:
             notes.append(no_such_cache("OpenVINO", "openvino"))
+    if served.export.cache_scales:
+        notes.append("Scales of an fp8 K/V cache were not tried with it: export without --cache-scales.")
     words = ", ".join(f'"{key}": "{value}"' for key, value in config.items())
     path = str(served.path)
     code = (

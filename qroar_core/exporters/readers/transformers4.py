@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from qroar_core.exporters.reader import Limit, Reader, Recipe, Served
+from qroar_core.exporters.readers.transformers5 import ROUNDS_BY_SCALES
 from qroar_core.exporters.readers.transformers5 import recipe as as_in_5
 
 PINNED = "4.57.3"
@@ -47,6 +48,7 @@ READER = Reader(
             lambda export: export.family in UNKNOWN,
             "does not know this kind of model: use transformers 5.",
         ),
+        ROUNDS_BY_SCALES,
     ),
     recipe=recipe,
     worker="transformers_worker",

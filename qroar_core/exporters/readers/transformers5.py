@@ -21,6 +21,8 @@ def recipe(served: Served) -> Recipe | None:
     notes = ["Scales are in the weights, the interpolation is in config.json: nothing of this software is needed."]
     if not FORMATS[served.export.format].own_weights:
         notes.append("transformers reads packed weights with the library compressed-tensors.")
+    if served.export.cache_scales:
+        notes.append("It needs the library compressed-tensors for the cache scales, and rounds K and V by them itself.")
     if served.export.rope_type == "dynamic":
         notes.append(
             f"generate takes max_position_embeddings, here the native window of {served.export.window:,} tokens, for "
@@ -48,18 +50,17 @@ def _word(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
+ROUNDS_BY_SCALES = Limit(
+    lambda export: export.cache_scales,
+    "needs the library compressed-tensors for a folder with scales of an fp8 K/V cache, and rounds K and V by them "
+    "itself, in the model's own number format.",
+)
 READER = Reader(
     15,
     "transformers",
     "5",
     "what this software runs on; quantizers/quantizer_compressed_tensors.py, compressed_tensors modeling/kvcache.py",
     ("hf", "w4a16", "quantized"),
-    (
-        Limit(
-            lambda export: export.cache_scales,
-            "needs the library compressed-tensors for a folder with scales of an fp8 K/V cache, and rounds K and V by "
-            "them itself, in the model's own number format.",
-        ),
-    ),
+    (ROUNDS_BY_SCALES,),
     recipe=recipe,
 )
