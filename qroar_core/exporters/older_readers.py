@@ -23,6 +23,7 @@ IN_BLOCK = ("rope_theta", "partial_rotary_factor", "rope_type", "type")  # not a
 TYPED = ("phi3", "olmo2")  # transformers 4 takes no `rope_type` there
 STRETCHED = ("gpt_oss",)  # transformers 4 takes a stretched RoPE for granted there where `rope_scaling` is missing
 ALWAYS = ("num_experts",)  # of Qwen3-MoE, whose new name transformers 4 does not know, so that it takes 128
+LFM2 = "theta"  # of its checkpoints, beside `rope_theta`, which transformers 4 passes over for it
 PHI3 = ("short_factor", "long_factor")  # what transformers 4 takes beside the type, and nothing else
 TOKENIZER_CLASSES = {"TokenizersBackend": "PreTrainedTokenizerFast"}  # transformers 5's name -> the older of the same
 
@@ -57,7 +58,10 @@ def with_older_names(written: dict[str, Any], source: dict[str, Any], aliases: d
             return written | old
         old["rope_local_base_freq"] = kinds["sliding_attention"].get("rope_theta")
         block = kinds["full_attention"]
-    return written | old | _flat(block, str(written.get("model_type")))
+    said = written | old | _flat(block, str(written.get("model_type")))
+    if LFM2 in written and "rope_theta" in said:
+        said[LFM2] = said["rope_theta"]
+    return said
 
 
 def with_older_class(config: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,13 @@ def test_gpt_oss_without_an_interpolation_says_so_where_transformers_4_would_tak
     assert load_model(str(tmp_path / "out"), device="cpu").geometry.original_context == said["max_position_embeddings"]
 
 
+def test_lfm2_says_its_theta_under_both_names(hub_folder, tmp_path):
+    """transformers 4 reads `theta` first, which LFM2's checkpoints have beside `rope_theta`."""
+    loaded = load_model(str(hub_folder(HUB["LFM2"])), device="cpu")
+    said = config_of(hf.run(loaded, RopeSpec("ntk", 2.0), None, tmp_path / "out"))
+    assert said["theta"] == said["rope_theta"] == said["rope_parameters"]["rope_theta"] > HUB["LFM2"]["theta"]
+
+
 def test_qwen3_moe_says_its_experts_where_transformers_4_looks(hub_folder, tmp_path):
     """Also where the checkpoint has transformers 5's name alone."""
     own = {key: value for key, value in HUB["Qwen3-MoE"].items() if key != "num_experts"}
