@@ -20,11 +20,14 @@ def parts(monkeypatch, tmp_path):
 
     monkeypatch.setattr(command, "PARTS", {"one": lambda: sys.stdout.write("| a |\n| 1.5 |\n"), "bad": fails})
     monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+    # the documents' tables are those of the repository, and what is stale there has a test that must see it
+    monkeypatch.setattr(command, "write_tables", lambda: (tmp_path / "documents").touch())
     return tmp_path / "results"
 
 
 def test_a_kept_table_says_its_command_date_and_versions(parts, capsys):
     assert command.main(["--keep", "one"]) == 0
+    assert parts.with_name("documents").exists()
     assert "| 1.5 |" in capsys.readouterr().out
     title, _, made, _, *table = (parts / "one.md").read_text().splitlines()
     assert (title, table) == ("# one", ["| a |", "| 1.5 |"])
@@ -39,6 +42,7 @@ def test_without_keep_nothing_is_written_and_an_unknown_part_is_named(parts, cap
     assert command.main(["two"]) == 2
     assert capsys.readouterr().err == "unknown part two; choose from one, bad\n"
     assert not parts.exists()
+    assert not parts.with_name("documents").exists()
 
 
 def test_of_a_part_that_fails_the_table_before_stays(parts):
