@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.runtimes import FIRST, GREEDY, TOKENS, TRANSFORMS, ropes, transforms
+from benchmarks.runtimes import FIRST, GREEDY, TOKENS, TRANSFORMS, alike, ropes, transforms
 from qroar_core.errors import BadSpec
 from qroar_core.exporters import hf
 from qroar_core.models import load
@@ -74,9 +74,3 @@ def rows(loaded: LoadedModel, ids: list[int]) -> Iterator[tuple[str, str, tuple[
             mine = generate(loaded, condition, [Prompt(tuple(prompt), GREEDY)], TOKENS)[0]
             found = tuple(math.exp(-total / (TOKENS - FIRST)) for total in (in_harness, adapted, -evaluated))
             yield rope.method, transform, found, alike(written[0, len(prompt) :].tolist(), mine)
-
-
-def alike(one: list[int], other: list[int]) -> int:
-    """How many tokens are the same before one is not."""
-    pairs = zip(one, other, strict=False)
-    return next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(one), len(other)))

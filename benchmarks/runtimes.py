@@ -194,8 +194,10 @@ def cell(found: Answer, wanted: Answer) -> str:
     apart = (torch.tensor(found.values).double() - torch.tensor(wanted.values).double()).abs()
     if not apart.isfinite().all():
         return f"{int((~apart.isfinite()).sum())} of {len(apart)} are NaN"
-    pairs = zip(found.greedy, wanted.greedy, strict=False)
-    same = next(
-        (at for at, (one, other) in enumerate(pairs) if one != other), min(map(len, (found.greedy, wanted.greedy)))
-    )
-    return f"{float(apart.max()):.1e} ({float(apart.mean()):.1e}), {same}"
+    return f"{float(apart.max()):.1e} ({float(apart.mean()):.1e}), {alike(found.greedy, wanted.greedy)}"
+
+
+def alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens are the same before one is not."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(one), len(other)))

@@ -73,7 +73,7 @@ def test_kept_rows_can_be_read_by_anyone():
 
 @pytest.mark.parametrize(("one", "other", "same"), [([1, 2, 3], [1, 2, 3], 3), ([1, 2, 3], [1, 5, 3], 1), ([1], [], 0)])
 def test_greedy_tokens_count_up_to_the_first_difference(one, other, same):
-    assert lm_eval_reader.alike(one, other) == same
+    assert runtimes.alike(one, other) == same
 
 
 def test_the_harness_missing_is_one_line(monkeypatch):
